@@ -1,0 +1,99 @@
+//! The event log: topics of partitions of ordered, replayable records.
+//!
+//! # Contract
+//!
+//! * Offsets of a partition grow by at least one a record; what was appended is never changed or reordered.
+//! * [`EventLog::append`] returns once the records are durable: they survive the death of any process. A failed
+//!   or unanswered append may have happened.
+//! * A consumer delivers each partition's records in order, from where [`Consumer::seek`] put it. It skips
+//!   nothing: an offset below the log's start, or beyond its end, is an [`Error`], never a jump.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::kernel::event::RawRecord;
+use crate::kernel::time::EventTime;
+
+/// A record to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Decides the partition (murmur2, as Kafka's Java producer does); without one, partitions take turns.
+    pub key: Option<Bytes>,
+    pub value: Bytes,
+    /// Whole milliseconds.
+    pub ingestion_time: EventTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: String,
+    pub partition: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("topic `{0}` does not exist")]
+    UnknownTopic(String),
+    #[error("offset {offset} of {topic}[{partition}] is outside what the log holds, {}..{}", held.start, held.end)]
+    OutOfRange { topic: String, partition: u32, offset: u64, held: Range<u64> },
+    #[error("the event log is not available: {0}")]
+    Unavailable(String),
+    #[error("the event log at {place} is damaged: {detail}")]
+    Damaged { place: String, detail: String },
+    #[error("the event log at {place} is already in use by another process")]
+    InUse { place: String },
+}
+
+impl Error {
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Creates the topic with `partitions`, unless it exists.
+    async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), Error>;
+
+    /// What each partition holds now: its first offset, and the offset that the next record will get.
+    async fn bounds(&self, topic: &str) -> Result<Vec<Range<u64>>, Error>;
+
+    /// Partition and offset of each record, in their order, once all of them are durable.
+    async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, Error>;
+
+    /// At most `limit` records (and at most a few MB) from `from` on; empty at the end of the log.
+    async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error>;
+
+    /// Joins a group of consumers that share the partitions of `topics`.
+    async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error>;
+}
+
+/// What a consumer hears, in order.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Ours from now on, each paused until it is sought.
+    Assigned(Vec<TopicPartition>),
+    /// To be released: flush, then let go.
+    Revoked(Vec<TopicPartition>),
+    /// Next in line of a partition that was sought and is not paused.
+    Records { partition: TopicPartition, records: Vec<RawRecord>, log_end: u64 },
+}
+
+/// One member of a group. Dropping it leaves the group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for the next delivery. Cancel safe: a future that is dropped loses nothing.
+    async fn next(&mut self) -> Result<Delivery, Error>;
+
+    /// Delivers from `offset` on, starting or restarting the partition. What was handed out before stays out.
+    fn seek(&mut self, partition: &TopicPartition, offset: u64);
+
+    fn pause(&mut self, partition: &TopicPartition);
+
+    fn resume(&mut self, partition: &TopicPartition);
+
+    /// Whether the group still counts us in: a synchronous round trip where there is a group.
+    async fn is_member(&mut self) -> Result<bool, Error>;
+}

@@ -1,0 +1,82 @@
+//! Log records → events or rejections: one bad record rejects itself and not its batch.
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+
+use crate::kernel::definition::Source;
+use crate::kernel::key::Origin;
+use crate::kernel::time::EventTime;
+
+/// A record as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    pub partition: u32,
+    pub offset: u64,
+    /// The record's timestamp, whole milliseconds.
+    pub ingestion_time: EventTime,
+    pub value: Bytes,
+}
+
+/// Events of one source in columns, in the order that they were given.
+#[derive(Clone, Debug)]
+pub struct EventBatch {
+    /// The source's fields, in its order and types.
+    pub fields: RecordBatch,
+    /// One for each row of `fields`.
+    pub events: Vec<Envelope>,
+}
+
+/// What is known of an event besides its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub origin: Origin,
+    /// After clamping (semantics §4, early); the event time field itself stays as it was written.
+    pub event_time: EventTime,
+    pub ingestion_time: EventTime,
+    pub clamped: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    pub events: EventBatch,
+    pub rejections: Vec<Rejection>,
+}
+
+/// Why a record does not enter any view. A value, not an error: the stream goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Index of the record in what was given to decode.
+    pub index: usize,
+    pub reason: Reason,
+    /// The field at fault, where there is one; a path such as `items[2]` within it.
+    pub field: Option<String>,
+    /// What is wrong and what would be right, in words.
+    pub detail: String,
+}
+
+/// The stable code of a rejection, as metrics, dead letters and answers carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Not JSON, or not one object.
+    Undecodable,
+    MissingField,
+    WrongType,
+    /// A value of the right kind that does not fit its type: a number beyond int32, a decimal with too many digits.
+    OutOfRange,
+    /// A time outside the years 0001 to 9999.
+    TimeOutOfRange,
+    /// Ahead of its ingestion time by more than `max_future_skew`.
+    TooFarInFuture,
+}
+
+/// Decodes JSON records by the source's schema and decides what §4 decides from record and source alone:
+/// rejected, clamped, or as it is. Unknown fields are ignored.
+pub fn decode(source: &Source, records: &[RawRecord]) -> Decoded {
+    todo!("{source:?} {records:?}")
+}
+
+/// The same decisions for events whose fields were decoded before: those of the archive. `positions` gives
+/// origin and ingestion time of each row.
+pub fn admit(source: &Source, fields: RecordBatch, positions: &[(Origin, EventTime)]) -> Decoded {
+    todo!("{source:?} {fields:?} {positions:?}")
+}

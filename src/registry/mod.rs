@@ -1,0 +1,122 @@
+//! The registry: what is applied, in which versions, and which jobs ran. Rows carry the project.
+//!
+//! # Contract
+//!
+//! * Each call is one transaction, durable when it returns.
+//! * Revisions of a project are numbered from 1 without gaps. [`Registry::apply`] names the revision it was planned
+//!   against; if another came first nothing is written and [`Error::Conflict`] says so.
+
+use async_trait::async_trait;
+
+use crate::kernel::definition::SourceText;
+use crate::kernel::name::Name;
+use crate::kernel::plan::Fingerprint;
+use crate::kernel::time::EventTime;
+
+/// What is applied: the files as they were written. An apply replaces the whole of a project's definitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    pub number: u64,
+    pub files: Vec<SourceText>,
+    pub applied_at: EventTime,
+    pub applied_by: String,
+}
+
+/// One version of a view that is, or was, computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewVersion {
+    pub view: Name,
+    pub fingerprint: Fingerprint,
+    pub state: VersionState,
+    pub since: EventTime,
+    /// The revision whose files define it.
+    pub revision: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    /// Written by the stream, not served: it has not caught up with the log of when it was applied.
+    Building,
+    /// Written and served.
+    Live,
+    /// No longer written or served; its rows may be gone.
+    Dropped,
+}
+
+/// A backfill, a training set or the like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub id: String,
+    pub kind: String,
+    pub state: JobState,
+    /// From 0 to 1.
+    pub progress: f64,
+    /// What was asked, as JSON.
+    pub request: serde_json::Value,
+    /// What came of it, as JSON: rows, files, pinned commits, fingerprints.
+    pub result: Option<serde_json::Value>,
+    pub error: Option<String>,
+    pub created_at: EventTime,
+    pub finished_at: Option<EventTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("revision {expected} is no longer the newest: revision {found} was applied meanwhile")]
+    Conflict { expected: u64, found: u64 },
+    #[error("the registry is not available: {0}")]
+    Unavailable(String),
+    #[error("the registry at {place} is damaged or of a later release: {detail}")]
+    Damaged { place: String, detail: String },
+}
+
+impl Error {
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+/// The registry of one project.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// How many shards the project was created with; creates it with `shards` on the first call.
+    async fn shards(&self, shards: u16) -> Result<u16, Error>;
+
+    /// The newest revision, or `None` before the first apply.
+    async fn revision(&self) -> Result<Option<Revision>, Error>;
+
+    /// One revision of the past.
+    async fn revision_numbered(&self, number: u64) -> Result<Option<Revision>, Error>;
+
+    /// Writes revision `expected + 1` (0: none yet). `versions` are all of its views: those not known yet begin as
+    /// Building, and drop an older Building one of their view; versions of views that it no longer has are Dropped.
+    async fn apply(
+        &self,
+        expected: u64,
+        files: &[SourceText],
+        by: &str,
+        versions: &[(Name, Fingerprint)],
+        now: EventTime,
+    ) -> Result<u64, Error>;
+
+    /// All versions that are not dropped.
+    async fn versions(&self) -> Result<Vec<ViewVersion>, Error>;
+
+    /// Makes a version Live, and drops the versions of its view that were live before, in one step.
+    async fn promote(&self, fingerprint: Fingerprint, now: EventTime) -> Result<(), Error>;
+
+    async fn put_job(&self, job: &Job) -> Result<(), Error>;
+
+    async fn job(&self, id: &str) -> Result<Option<Job>, Error>;
+
+    /// The newest first.
+    async fn jobs(&self, kind: Option<&str>, limit: usize) -> Result<Vec<Job>, Error>;
+}
