@@ -3,10 +3,12 @@
 //!
 //! The law that everything else stands on: `merge` is **associative and commutative, bit for bit**, the identity
 //! changes nothing, and equal sets of events encode to equal bytes. `laws.rs` checks it for every function.
-//! An aggregate is one file, with a line in [`partials!`] and its functions in [`FUNCTIONS`].
+//!
+//! A further aggregate is one new file (with its `mod` line) that implements [`State`] and holds its [`Function`]s,
+//! a line in [`partials!`] and its functions in [`FUNCTIONS`]: nothing else names an aggregate.
 
-mod exact;
-mod laws;
+pub(crate) mod bytes;
+mod count;
 
 use std::collections::BTreeMap;
 
@@ -102,6 +104,130 @@ pub struct Function {
     pub finalize: fn(&Call, &Partial, EventTime) -> Finalized,
 }
 
-/// What one aggregate knows about some set of events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Partial {}
+/// Every aggregate, in the order of the documentation.
+pub static FUNCTIONS: &[&Function] = &[&count::COUNT];
+
+/// The aggregate that definitions call `name`.
+pub fn lookup(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().copied().find(|function| function.name == name)
+}
+
+/// The value as aggregates take it, or why it is left out like a null: every column's values pass here before
+/// [`Partial::update`].
+pub fn admit(keeps_values: bool, value: ValueRef<'_>) -> Result<ValueRef<'_>, Skip> {
+    match value {
+        ValueRef::Float(float) if float.is_nan() => Err(Skip::NaN),
+        value if keeps_values && value.bytes() > LONGEST_KEPT_BYTES => Err(Skip::TooLong),
+        value => Ok(value),
+    }
+}
+
+impl Call {
+    /// The column's type, where the function always has one.
+    fn argument(&self) -> &ValueType {
+        self.argument.as_ref().expect("definitions gave the function the column that it asks for")
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        match self.parameters.get(name) {
+            Some(Parameter::Count(count)) => *count,
+            other => unreachable!("definitions checked parameter `{name}`, yet it is {other:?}"),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        match self.parameters.get(name) {
+            Some(Parameter::Flag(flag)) => *flag,
+            other => unreachable!("definitions checked parameter `{name}`, yet it is {other:?}"),
+        }
+    }
+}
+
+/// What the file of an aggregate provides: its part of [`Partial`]. The contract is that of [`Partial`]'s methods.
+trait State: Clone {
+    fn update(&mut self, value: Option<ValueRef<'_>>, stamp: Stamp);
+    fn merge(&mut self, other: &Self);
+    fn is_identity(&self) -> bool;
+    fn encode(&self, out: &mut Vec<u8>);
+    fn decode(&self, input: &mut &[u8]) -> Option<Self>;
+    /// Rough size of what hangs off the state.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// A state within a [`Partial`] that is known to hold it.
+trait Variant {
+    fn of(partial: &Partial) -> &Self;
+}
+
+/// One line for each kind of state: its name in [`Partial`], and its type.
+macro_rules! partials {
+    ($($name:ident($state:ty),)+) => {
+        /// What one aggregate knows about some set of events.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Partial {
+            $($name($state),)+
+        }
+
+        impl Partial {
+            /// Takes in one event: its value that [`admit`] let through, or `None` where the aggregate is of the
+            /// events themselves.
+            pub fn update(&mut self, value: Option<ValueRef<'_>>, stamp: Stamp) {
+                match self {
+                    $(Partial::$name(state) => state.update(value, stamp),)+
+                }
+            }
+
+            /// Takes in what `other` knows. Associative and commutative, bit for bit. Both are of one slot.
+            pub fn merge(&mut self, other: &Partial) {
+                match (self, other) {
+                    $((Partial::$name(state), Partial::$name(other)) => state.merge(other),)+
+                    (state, other) => unreachable!("rows share a layout, yet {state:?} met {other:?}"),
+                }
+            }
+
+            /// Whether it knows nothing, so that merging it changes nothing.
+            pub fn is_identity(&self) -> bool {
+                match self {
+                    $(Partial::$name(state) => state.is_identity(),)+
+                }
+            }
+
+            /// Appends canonical bytes: equal sets of events give equal bytes. What the identity already says
+            /// (limits, `n`) is not repeated.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Partial::$name(state) => state.encode(out),)+
+                }
+            }
+
+            /// Called on the slot's identity: reads what [`Partial::encode`] wrote for this slot off the front of
+            /// `input`. `None`: not such bytes, whatever they are.
+            pub fn decode(&self, input: &mut &[u8]) -> Option<Partial> {
+                match self {
+                    $(Partial::$name(identity) => identity.decode(input).map(Partial::$name),)+
+                }
+            }
+
+            /// Rough size in memory.
+            pub fn bytes(&self) -> usize {
+                let heap = match self {
+                    $(Partial::$name(state) => state.heap_bytes(),)+
+                };
+                size_of::<Partial>() + heap
+            }
+        }
+
+        $(impl Variant for $state {
+            fn of(partial: &Partial) -> &$state {
+                match partial {
+                    Partial::$name(state) => state,
+                    other => unreachable!("a plan gives each function its own kind of slot, yet this is {other:?}"),
+                }
+            }
+        })+
+    };
+}
+
+partials! {
+    Count(count::Count),
+}
