@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
 use crate::kernel::aggregate::Call;
 use crate::kernel::expr::Expression;
 use crate::kernel::name::{FeatureRef, Name};
@@ -85,6 +87,15 @@ pub struct Source {
     pub about: Description,
 }
 
+impl Source {
+    /// The columns of this source's batches. All are nullable: that a required field is there is decided when an
+    /// event is decoded, and an expression must mean the same whether or not its field is required.
+    pub fn schema(&self) -> SchemaRef {
+        let column = |field: &SourceField| Field::new(field.name.as_str(), field.value_type.to_arrow(), true);
+        Arc::new(Schema::new(self.fields.iter().map(column).collect::<Vec<_>>()))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceField {
     pub name: Name,
@@ -103,12 +114,43 @@ pub enum TimeFormat {
     Rfc3339,
 }
 
+impl TimeFormat {
+    pub const ALL: [TimeFormat; 5] =
+        [TimeFormat::Seconds, TimeFormat::Millis, TimeFormat::Micros, TimeFormat::Nanos, TimeFormat::Rfc3339];
+
+    /// As definitions write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimeFormat::Seconds => "s",
+            TimeFormat::Millis => "ms",
+            TimeFormat::Micros => "us",
+            TimeFormat::Nanos => "ns",
+            TimeFormat::Rfc3339 => "rfc3339",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compatibility {
     Backward,
     Forward,
     Full,
     None,
+}
+
+impl Compatibility {
+    pub const ALL: [Compatibility; 4] =
+        [Compatibility::Backward, Compatibility::Forward, Compatibility::Full, Compatibility::None];
+
+    /// As definitions write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Compatibility::Backward => "backward",
+            Compatibility::Forward => "forward",
+            Compatibility::Full => "full",
+            Compatibility::None => "none",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
