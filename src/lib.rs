@@ -1,12 +1,12 @@
 //! Freshet, a real-time feature store. The modules in reading order, each using only what stands to its left:
 //!
 //! ```text
-//! kernel ◄ event_log online offline registry ◄ stream archive backfill training serving ◄ api ◄ app ◄ cli ◄ main
+//! kernel ◄ event_log online offline registry ◄ stream archive backfill training parity serving ◄ api ◄ app ◄ cli ◄ main
 //! ```
 //!
 //! * [`kernel`]: every rule of features. No I/O, no clock, no randomness, no async.
 //! * `event_log`, `online`, `offline`, `registry`: what Freshet keeps, each a small trait with its backends.
-//! * `stream`, `archive`, `backfill`, `training`, `serving`: the drivers. They know traits, and not each other.
+//! * `stream`, `archive`, `backfill`, `training`, `parity`, `serving`: the drivers. They know traits, and not each other.
 //! * `api`: HTTP. `app`: builds everything, and alone chooses backends. `cli`: a file for each command.
 //! * `clock` and `telemetry` may be used anywhere but in the kernel. `tests/it/layers.rs` checks all of this.
 
@@ -22,6 +22,7 @@ pub mod registry;
 
 pub mod archive;
 pub mod backfill;
+pub mod parity;
 pub mod serving;
 pub mod stream;
 pub mod training;

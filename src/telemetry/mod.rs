@@ -1,1 +1,31 @@
-//! To be written.
+//! What Freshet says about itself: log lines through `tracing`, and the names of its metrics. Rooms below the
+//! drivers return facts; whoever called them logs and counts here.
+
+pub mod metrics;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for collectors.
+    Json,
+}
+
+/// Sends log lines to standard error. `FRESHET_LOG` holds directives such as `info,freshet::stream=debug`;
+/// `otherwise` is used without it. A second call does nothing.
+pub fn init(format: LogFormat, otherwise: &str) {
+    let filter = EnvFilter::try_from_env("FRESHET_LOG").unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let outcome = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if outcome.is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}

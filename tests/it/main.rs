@@ -1,0 +1,3 @@
+//! What goes through several rooms, in one binary: a link of this crate is not cheap.
+
+mod layers;
