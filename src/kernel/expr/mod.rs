@@ -1,13 +1,25 @@
 //! Filters and derived columns: SQL scalar expressions, compiled once by DataFusion and evaluated on batches.
 //! The same compiled expression runs in the stream, in backfills and in training sets.
+//!
+//! ```text
+//! text ─► parse (bounded SQL tree) ─► check (offered shapes, functions, columns) ─► compile (typed, physical)
+//! ```
+
+mod check;
+mod compile;
+mod functions;
+mod parse;
+mod transcendental;
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::concat;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;
 
+use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
 
 /// A compiled, type-checked, immutable expression over the columns of one schema.
@@ -37,13 +49,22 @@ impl Expression {
     /// Parses, type-checks and compiles `text` over `columns`. Bounded in length and depth; only functions of a
     /// tested list, all of them immutable.
     pub fn compile(text: &str, columns: &SchemaRef) -> Result<Expression, Fault> {
-        todo!("{text} {columns}")
+        let parsed = parse::parse(text)?;
+        check::check(text, &parsed, columns)?;
+        let (physical, value_type) = compile::compile(text, parsed, columns)?;
+        Ok(Expression { text: text.to_owned(), physical, value_type })
     }
 
     /// Never fails: a row on which the expression fails is null and counted. A batch that fails as a whole is
     /// evaluated again row by row, so the value of an event never depends on its neighbours.
     pub fn evaluate(&self, batch: &RecordBatch) -> Evaluated {
-        todo!("{batch:?}")
+        if let Some(values) = self.try_evaluate(batch) {
+            return Evaluated { values, failed: 0 };
+        }
+        let mut pieces = Vec::new();
+        let failed = self.evaluate_halves(batch, &mut pieces);
+        let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
+        Evaluated { values: concat(&pieces).expect("all pieces have the type of the expression"), failed }
     }
 
     pub fn text(&self) -> &str {
@@ -53,4 +74,32 @@ impl Expression {
     pub fn value_type(&self) -> &ValueType {
         &self.value_type
     }
+
+    /// `None` where some row fails. A time outside the years 0001 to 9999 is a failure like any other.
+    fn try_evaluate(&self, batch: &RecordBatch) -> Option<ArrayRef> {
+        let values = self.physical.evaluate(batch).and_then(|values| values.into_array(batch.num_rows())).ok()?;
+        let fits = match values.as_primitive_opt::<TimestampMicrosecondType>() {
+            Some(times) => times.iter().flatten().all(|micros| EventTime::from_micros(micros).is_some()),
+            None => true,
+        };
+        fits.then_some(values)
+    }
+
+    /// Row by row where it must be, and in runs where it can: halves that succeed as a whole need no further look.
+    fn evaluate_halves(&self, batch: &RecordBatch, pieces: &mut Vec<ArrayRef>) -> usize {
+        if let Some(values) = self.try_evaluate(batch) {
+            pieces.push(values);
+            return 0;
+        }
+        if batch.num_rows() <= 1 {
+            pieces.push(new_null_array(&self.value_type.to_arrow(), batch.num_rows()));
+            return batch.num_rows();
+        }
+        let middle = batch.num_rows() / 2;
+        self.evaluate_halves(&batch.slice(0, middle), pieces)
+            + self.evaluate_halves(&batch.slice(middle, batch.num_rows() - middle), pieces)
+    }
 }
+
+#[cfg(test)]
+mod tests;
