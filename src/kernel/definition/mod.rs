@@ -3,6 +3,19 @@
 //! Checked means that nothing is left for [`crate::kernel::plan::compile`] to refuse: names resolve, types fit,
 //! expressions are compiled, durations make sense.
 
+mod entity;
+mod feature;
+mod feature_view;
+mod fields;
+mod findings;
+mod resolve;
+mod service;
+mod source;
+mod suggest;
+mod value_type;
+mod windows;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +23,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::kernel::aggregate::Call;
+use crate::kernel::definition::findings::Findings;
 use crate::kernel::expr::Expression;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::time::Micros;
@@ -91,9 +105,15 @@ impl Source {
     /// The columns of this source's batches. All are nullable: that a required field is there is decided when an
     /// event is decoded, and an expression must mean the same whether or not its field is required.
     pub fn schema(&self) -> SchemaRef {
-        let column = |field: &SourceField| Field::new(field.name.as_str(), field.value_type.to_arrow(), true);
-        Arc::new(Schema::new(self.fields.iter().map(column).collect::<Vec<_>>()))
+        schema_with(self, &[])
     }
+}
+
+fn schema_with(source: &Source, derived: &[(Name, Expression)]) -> SchemaRef {
+    let column = |name: &Name, value_type: &ValueType| Field::new(name.as_str(), value_type.to_arrow(), true);
+    let fields = source.fields.iter().map(|field| column(&field.name, &field.value_type));
+    let derived = derived.iter().map(|(name, expression)| column(name, expression.value_type()));
+    Arc::new(Schema::new(fields.chain(derived).collect::<Vec<_>>()))
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -170,6 +190,13 @@ pub struct FeatureView {
     pub about: Description,
 }
 
+impl FeatureView {
+    /// The source's fields, then the derived columns.
+    pub fn schema(&self) -> SchemaRef {
+        schema_with(&self.source, &self.columns)
+    }
+}
+
 /// One feature: a definition's entry with several windows gives several.
 #[derive(Clone, Debug)]
 pub struct Feature {
@@ -194,5 +221,14 @@ pub struct FeatureService {
 
 /// Every mistake of every file, ordered by place, or the definitions.
 pub fn parse(files: &[SourceText]) -> Result<Definitions, Vec<Diagnostic>> {
-    todo!("{files:?}")
+    let mut found = Findings::new(files);
+    let mut trees = Vec::new();
+    let mut complete = true;
+    for (file, source) in files.iter().enumerate() {
+        let read = yaml::read(file, &source.text, &mut found);
+        complete &= read.complete;
+        trees.extend(read.documents);
+    }
+    let definitions = resolve::resolve(&trees, complete, &mut found);
+    if found.count() == 0 { Ok(definitions) } else { Err(found.into_diagnostics()) }
 }
