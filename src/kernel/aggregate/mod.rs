@@ -57,7 +57,7 @@ pub struct Call {
     pub parameters: BTreeMap<&'static str, Parameter>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parameter {
     Count(u32),
     Flag(bool),

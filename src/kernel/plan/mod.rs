@@ -1,17 +1,27 @@
 //! Checked definitions → what to compute: slots, grids of tiles, and a fingerprint over all that changes a value.
 
+mod compatibility;
+mod diff;
+mod explain;
+mod fingerprint;
+mod layout;
+
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
 use crate::kernel::aggregate::{Call, Partial};
-use crate::kernel::definition::{Definitions, Entity, FeatureService, Source};
+use crate::kernel::definition::{Definitions, Description, Entity, Feature, FeatureService, FeatureView, Source};
 use crate::kernel::expr::Expression;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::time::Micros;
 use crate::kernel::value::{Value, ValueType};
 use crate::kernel::window::Sliding;
+
+pub use compatibility::Refusal;
+pub use diff::{Change, Diff, Effect, diff};
+pub use explain::explain;
 
 /// Raised when the meaning of a value changes, so that versions of a view are recomputed.
 pub const SEMANTICS_VERSION: u32 = 1;
@@ -64,10 +74,11 @@ pub struct ViewPlan {
     pub reach: Option<Micros>,
     pub max_age: Option<Micros>,
     pub online: bool,
-    pub about: crate::kernel::definition::Description,
+    pub about: Description,
 }
 
-/// Tiles of one size, and the partials that each holds. Grids are ordered by hop, lifetime last.
+/// Tiles of one size, and the partials that each holds. Grids are ordered by hop, lifetime last; slots in an order
+/// that the set of features decides and their order in the file does not.
 #[derive(Clone, Debug)]
 pub struct Grid {
     /// `None`: the lifetime grid, one tile without bounds.
@@ -102,7 +113,58 @@ pub struct FeaturePlan {
 
 /// Has no `Result`: [`crate::kernel::definition::parse`] left nothing to refuse.
 pub fn compile(definitions: &Definitions) -> Plan {
-    todo!("{definitions:?}")
+    Plan {
+        entities: definitions.entities.clone(),
+        sources: definitions.sources.clone(),
+        views: definitions.views.iter().map(|view| Arc::new(compile_view(view))).collect(),
+        services: definitions.services.clone(),
+    }
+}
+
+/// One view, for whoever has no other definitions.
+pub fn compile_view(view: &FeatureView) -> ViewPlan {
+    let schema = view.schema();
+    let layout = layout::lay_out(&view.features, &schema);
+    let reach = longest_reach(&view.features);
+    let features = view.features.iter().zip(layout.positions);
+    let mut plan = ViewPlan {
+        name: view.name.clone(),
+        fingerprint: Fingerprint(0),
+        entity: view.entity.clone(),
+        source: view.source.clone(),
+        key_fields: view.key_fields.clone(),
+        columns: view.columns.clone(),
+        filter: view.filter.clone(),
+        schema,
+        grids: layout.grids,
+        features: features.map(|(feature, (grid, slot))| feature_plan(feature, grid, slot)).collect(),
+        allowed_lateness: view.source.allowed_lateness.or(reach),
+        reach,
+        max_age: view.max_age,
+        online: view.online,
+        about: view.about.clone(),
+    };
+    plan.fingerprint = fingerprint::fingerprint(&plan);
+    plan
+}
+
+fn feature_plan(feature: &Feature, grid: usize, slot: usize) -> FeaturePlan {
+    FeaturePlan {
+        name: feature.name.clone(),
+        value_type: (feature.call.function.result)(&feature.call),
+        call: feature.call.clone(),
+        grid,
+        slot,
+        window: feature.window,
+        default: feature.default.clone(),
+        description: feature.description.clone(),
+    }
+}
+
+/// `None` with a lifetime feature, which reaches back to the first event.
+fn longest_reach(features: &[Feature]) -> Option<Micros> {
+    let reaches = features.iter().map(|feature| feature.window.map(Sliding::reach));
+    reaches.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
 }
 
 impl Plan {
@@ -121,5 +183,16 @@ impl Plan {
     pub fn feature(&self, feature: &FeatureRef) -> Option<(&Arc<ViewPlan>, &FeaturePlan)> {
         let view = self.view(feature.view.as_str())?;
         Some((view, view.features.iter().find(|candidate| candidate.name == feature.feature)?))
+    }
+}
+
+impl ViewPlan {
+    /// The partial that a feature is finished from.
+    pub fn slot(&self, feature: &FeaturePlan) -> &Slot {
+        &self.grids[feature.grid].slots[feature.slot]
+    }
+
+    fn column_name(&self, column: usize) -> &str {
+        self.schema.field(column).name()
     }
 }
