@@ -3,13 +3,22 @@
 //!
 //! # Contract (architecture, "Exactly once")
 //!
-//! * Entities are cut into **shards**. For each (version, shard, partition) the store keeps a [`Position`]: the
-//!   nonce of who may write, and the offset of the next record to fold.
+//! * Entities are cut into **shards**, as many as the store was created with. For each (version, shard, partition)
+//!   it keeps a [`Position`]: the nonce of who may write, and the offset of the next record to fold.
 //! * [`OnlineStore::apply`] is atomic over one shard: every nonce and every `from` must match what is stored, or
 //!   nothing is written and the answer says what is stored. It is idempotent in effect: a call whose outcome is
-//!   unknown is sent again, and is refused with `offset == to` if it had been done.
+//!   unknown is sent again, and is refused with `offset == to` if it had been done. A call may also arrive after
+//!   its sender gave it up; what it finds decides then.
+//! * [`OnlineStore::load`] tells the position that each image was read at, in the same instant. A writer whose own
+//!   position differs must drop the shard and go to the stored offset: between a rollback and a call that arrives
+//!   late the image may be of another offset than the writer's next `apply`, which would not notice.
 //! * [`OnlineStore::read`] sees each row, and the offsets of its shard, as of one instant.
+//! * A shard of a version that nobody claimed holds no rows of it.
+//! * Parts expire one by one. An expiry only ever grows, whatever the writes say; a write after it finds no stored
+//!   body or ids, so it must come no earlier than the last event that either of them matters to.
 //! * A store may lose its newest writes in a failover, always of a shard as a whole: rows and positions together.
+//!
+//! [`Memory`] and [`Embedded`] keep it.
 
 use async_trait::async_trait;
 
@@ -19,7 +28,14 @@ use crate::kernel::key::{EntityKey, PartId, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 
-/// Drawn at random by whoever claims.
+pub use embedded::{Embedded, Options as EmbeddedOptions};
+pub use memory::{Memory, ShardState};
+
+mod embedded;
+mod memory;
+
+/// Drawn at random for each attempt of a claim: one whose answer was lost may still arrive, and must then fence
+/// everybody off rather than revive its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(pub u64);
 
@@ -52,6 +68,28 @@ pub struct PartWrite {
     pub flushed: Flushed,
 }
 
+impl Advance {
+    /// Whether this step goes on from where `stored` stands, by its writer.
+    fn follows(&self, stored: Option<Position>) -> bool {
+        stored == Some(Position { nonce: self.nonce, offset: self.from })
+    }
+}
+
+impl PartWrite {
+    /// What is to be stored as the part's expiry, given the one that is stored now: it only ever grows.
+    fn expiry(&self, stored: Option<Expiry>) -> Expiry {
+        let written = self.flushed.expires_at.map_or(Expiry::Never, Expiry::At);
+        stored.map_or(written, |stored| stored.max(written))
+    }
+}
+
+/// When a stored part may be dropped; ordered, so that never is last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Expiry {
+    At(EventTime),
+    Never,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     Done,
@@ -59,9 +97,19 @@ pub enum Applied {
     Refused(Vec<Option<Position>>),
 }
 
+/// A writer's own part, and the position of its partition in the same instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// `None`: never written, or expired.
+    pub image: Option<Image>,
+    /// `None`: never claimed, or a part of history, which has no partition.
+    pub position: Option<Position>,
+}
+
 /// A row as read: the parts that exist, and how far each partition of its shard had been folded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoredRow {
+    /// Ordered by part. The ids are left out: they are their writer's concern.
     pub parts: Vec<(PartId, Image)>,
     /// (partition, offset), ordered. Empty: the shard was never claimed for this version, or was emptied.
     pub offsets: Vec<(u32, u64)>,
@@ -87,26 +135,32 @@ impl Error {
 /// One project's online store.
 #[async_trait]
 pub trait OnlineStore: Send + Sync {
+    /// How many shards entities are cut into: fixed when the store was created.
+    fn shards(&self) -> u16;
+
     /// Makes `nonce` the writer of (version, partition) in `shard`, whoever it was before, and returns the offsets
     /// in the order of `claims`. Where there was none, `initial` becomes the offset.
     async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error>;
 
-    /// Writes all of `rows`, and moves every offset, or does nothing.
+    /// Writes all of `rows`, and moves every offset, or does nothing. Each row belongs to `shard` and to one of the
+    /// advances, which name a (version, partition) at most once. Where `from == to` a call asks whether the position
+    /// still stands: so a quiet shard notices that its store went back.
     async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error>;
 
-    /// A writer's own parts, in the order of `keys`; `None`: never written, or expired.
-    async fn load(&self, keys: &[PartKey]) -> Result<Vec<Option<Image>>, Error>;
+    /// A writer's own parts, in the order of `keys`.
+    async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error>;
 
     /// Rows with all their parts, in the order of `rows`.
     async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error>;
 
-    /// (shard, partition, offset) of everything claimed for a version.
+    /// (shard, partition, offset) of everything claimed for a version, ordered.
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error>;
 
-    /// Drops rows that expired before `now`; returns how many. Backends that expire by themselves do nothing.
+    /// Drops the parts that expired before `now`; returns how many. Backends that expire by themselves do nothing.
     async fn expire(&self, now: EventTime) -> Result<usize, Error>;
 
-    /// Drops all that is stored for a version.
+    /// Drops all that is stored for a version. Writers are refused from the start, and a removal that was cut short
+    /// is made good by a repetition, or shard by shard by the next claim.
     async fn remove(&self, version: Fingerprint) -> Result<(), Error>;
 }
 
