@@ -53,7 +53,7 @@ const KERNEL_BANS: &[&str] = &[
 
 /// Each client crate, and the only files that may name it.
 const SDKS: &[(&str, &[&str])] =
-    &[("fjall::", &["src/online/embedded.rs", "src/event_log/embedded.rs"]), ("sqlx::", &["src/registry/sqlite.rs"])];
+    &[("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded.rs"]), ("sqlx::", &["src/registry/sqlite.rs"])];
 
 #[test]
 fn rooms_use_only_rooms_above_them() {
