@@ -190,35 +190,76 @@ impl ValueRef<'_> {
     }
 }
 
-impl Value {
-    fn rank(&self) -> u8 {
+impl ValueRef<'_> {
+    fn rank(self) -> u8 {
         match self {
-            Value::Bool(_) => 0,
-            Value::Int(_) => 1,
-            Value::Float(_) => 2,
-            Value::Decimal(_) => 3,
-            Value::Date(_) => 4,
-            Value::Time(_) => 5,
-            Value::Text(_) => 6,
-            Value::Bytes(_) => 7,
-            Value::List(_) => 8,
+            ValueRef::Bool(_) => 0,
+            ValueRef::Int(_) => 1,
+            ValueRef::Float(_) => 2,
+            ValueRef::Decimal(_) => 3,
+            ValueRef::Date(_) => 4,
+            ValueRef::Time(_) => 5,
+            ValueRef::Text(_) => 6,
+            ValueRef::Bytes(_) => 7,
         }
     }
 }
 
+impl Value {
+    /// The value without a copy; `None` for a list.
+    pub fn scalar(&self) -> Option<ValueRef<'_>> {
+        Some(match self {
+            Value::Bool(it) => ValueRef::Bool(*it),
+            Value::Int(it) => ValueRef::Int(*it),
+            Value::Float(it) => ValueRef::Float(*it),
+            Value::Decimal(it) => ValueRef::Decimal(*it),
+            Value::Date(it) => ValueRef::Date(*it),
+            Value::Time(it) => ValueRef::Time(*it),
+            Value::Text(it) => ValueRef::Text(it),
+            Value::Bytes(it) => ValueRef::Bytes(it),
+            Value::List(_) => return None,
+        })
+    }
+}
+
+/// As that of [`Value`].
+impl Ord for ValueRef<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (ValueRef::Bool(a), ValueRef::Bool(b)) => a.cmp(b),
+            (ValueRef::Int(a), ValueRef::Int(b)) => a.cmp(b),
+            (ValueRef::Float(a), ValueRef::Float(b)) => a.total_cmp(b),
+            (ValueRef::Decimal(a), ValueRef::Decimal(b)) => a.cmp(b),
+            (ValueRef::Date(a), ValueRef::Date(b)) => a.cmp(b),
+            (ValueRef::Time(a), ValueRef::Time(b)) => a.cmp(b),
+            (ValueRef::Text(a), ValueRef::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (ValueRef::Bytes(a), ValueRef::Bytes(b)) => a.cmp(b),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+}
+
+impl PartialOrd for ValueRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ValueRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ValueRef<'_> {}
+
 impl Ord for Value {
     fn cmp(&self, other: &Value) -> Ordering {
         match (self, other) {
-            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-            (Value::Int(a), Value::Int(b)) => a.cmp(b),
-            (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
-            (Value::Decimal(a), Value::Decimal(b)) => a.cmp(b),
-            (Value::Date(a), Value::Date(b)) => a.cmp(b),
-            (Value::Time(a), Value::Time(b)) => a.cmp(b),
-            (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
-            (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
             (Value::List(a), Value::List(b)) => a.cmp(b),
-            (a, b) => a.rank().cmp(&b.rank()),
+            (Value::List(_), _) => Ordering::Greater,
+            (_, Value::List(_)) => Ordering::Less,
+            (a, b) => a.scalar().cmp(&b.scalar()),
         }
     }
 }

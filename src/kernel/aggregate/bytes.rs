@@ -15,6 +15,12 @@ pub(crate) fn take_byte(input: &mut &[u8]) -> Option<u8> {
     Some(*first)
 }
 
+pub(crate) fn take_bytes<'a>(input: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (bytes, rest) = input.split_at_checked(length)?;
+    *input = rest;
+    Some(bytes)
+}
+
 pub(crate) fn take_array<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = input.split_first_chunk::<N>()?;
     *input = rest;
@@ -66,9 +72,7 @@ pub(crate) fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
 
 pub(crate) fn take_slice<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take_varint(input)?).ok()?;
-    let (bytes, rest) = input.split_at_checked(length)?;
-    *input = rest;
-    Some(bytes)
+    take_bytes(input, length)
 }
 
 /// Two's complement, little endian, without the bytes that only repeat the sign: zero is empty.

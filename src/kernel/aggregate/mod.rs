@@ -8,7 +8,21 @@
 //! a line in [`partials!`] and its functions in [`FUNCTIONS`]: nothing else names an aggregate.
 
 pub(crate) mod bytes;
+mod exact;
+mod fraction;
+mod int192;
+
 mod count;
+mod distinct;
+mod ends;
+mod extreme;
+mod mean;
+mod recency;
+mod sum;
+mod variance;
+
+#[cfg(test)]
+mod laws;
 
 use std::collections::BTreeMap;
 
@@ -105,7 +119,23 @@ pub struct Function {
 }
 
 /// Every aggregate, in the order of the documentation.
-pub static FUNCTIONS: &[&Function] = &[&count::COUNT];
+pub static FUNCTIONS: &[&Function] = &[
+    &count::COUNT,
+    &sum::SUM,
+    &mean::MEAN,
+    &variance::VAR_POP,
+    &variance::VAR_SAMP,
+    &variance::STDDEV_POP,
+    &variance::STDDEV_SAMP,
+    &extreme::MIN,
+    &extreme::MAX,
+    &ends::FIRST,
+    &ends::LAST,
+    &ends::FIRST_N,
+    &ends::LAST_N,
+    &distinct::COUNT_DISTINCT,
+    &recency::SECONDS_SINCE_LAST,
+];
 
 /// The aggregate that definitions call `name`.
 pub fn lookup(name: &str) -> Option<&'static Function> {
@@ -126,6 +156,14 @@ impl Call {
     /// The column's type, where the function always has one.
     fn argument(&self) -> &ValueType {
         self.argument.as_ref().expect("definitions gave the function the column that it asks for")
+    }
+
+    /// Decimals come unscaled, this power of ten too large; other numbers as they are.
+    fn scale(&self) -> i32 {
+        match self.argument() {
+            ValueType::Decimal { scale, .. } => i32::from(*scale),
+            _ => 0,
+        }
     }
 
     fn count(&self, name: &str) -> u32 {
@@ -157,6 +195,15 @@ trait State: Clone {
 /// A state within a [`Partial`] that is known to hold it.
 trait Variant {
     fn of(partial: &Partial) -> &Self;
+}
+
+/// Rough size of what hangs off a kept value.
+fn heap_bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    }
 }
 
 /// One line for each kind of state: its name in [`Partial`], and its type.
@@ -230,4 +277,10 @@ macro_rules! partials {
 
 partials! {
     Count(count::Count),
+    Sum(sum::Sum),
+    Moments(variance::Moments),
+    Extreme(extreme::Extreme),
+    Ends(ends::Ends),
+    Distinct(distinct::Distinct),
+    Newest(recency::Newest),
 }
