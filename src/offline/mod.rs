@@ -1,1 +1,59 @@
-//! Parquet datasets: the archive of events, dead letters, logged lookups, feature tables and training sets.
+//! What is kept in files: the archive of events, dead letters, logged lookups, feature tables and training sets.
+//!
+//! ```text
+//! <root>/<project>/events/<source>/dt=<event day>/*.parquet        what commits name, and nothing else
+//!                  events/<source>/_commits/<partition>/<from>     a chain for each partition of the log
+//!                  dead_letters/<source>/dt=<ingestion day>/*.parquet
+//!                  lookups/dt=<as-of day>/*.parquet
+//!                  features/<view>/v=<version>/dt=<day>/*.parquet  with `_manifests/<run>.json` beside the days
+//! ```
+//!
+//! Everything is Parquet that other tools read as it is; a file appears whole or not at all, and is never changed.
+//! Only what an object store can do as well is used: put if absent, get, list, delete. It knows no features and no
+//! clock; it blocks, and async callers hand it to a blocking thread.
+
+use std::io;
+use std::path::PathBuf;
+
+pub use archive::{Archive, Committed, Pinned, Span};
+pub use dead_letters::{DeadLetter, Filter};
+pub use events::{ArchivedEvents, Events, Scope};
+pub use folder::Folder;
+
+mod archive;
+mod commit;
+mod dead_letters;
+mod events;
+mod folder;
+mod parquet_file;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {doing} `{}`", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("`{path}` is damaged or of a later release: {detail}")]
+    Damaged { path: String, detail: String },
+    #[error(
+        "the archive of source `{dataset}` is broken in partition {partition}: a commit ends at offset {end}, and the \
+         next one starts at {start}; restore the missing commits, or move the archive of this source away"
+    )]
+    BrokenChain { dataset: String, partition: u32, end: u64, start: u64 },
+    #[error(
+        "the archive of source `{dataset}` holds topic `{held}`, not `{wanted}`: offsets of two topics cannot share it; \
+         give the source of the new topic another name"
+    )]
+    OtherTopic { dataset: String, held: String, wanted: String },
+    #[error("field `{field}` of source `{dataset}` is {wanted}, but `{path}` holds {held}, which does not widen to it")]
+    OtherType { dataset: String, field: String, wanted: String, held: String, path: String },
+}
+
+impl Error {
+    /// Whether the same call may succeed later: the disk may have been full, or the folder not mounted.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Io { .. })
+    }
+
+    fn damaged(path: impl Into<String>, detail: impl ToString) -> Error {
+        Error::Damaged { path: path.into(), detail: detail.to_string() }
+    }
+}

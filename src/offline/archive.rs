@@ -1,0 +1,236 @@
+//! The archive: every decodable record of a source, late, clamped and duplicate ones too, without flags, for those
+//! are computed from record and definition when it is read; and beside them the dead letters.
+//!
+//! Promises: the records of a partition are in it once each and without a gap, whatever dies when, and however
+//! many archivers write. A batch is committed by one exclusive create of `_commits/<partition>/<from>`, which names
+//! its files; **files that no commit names do not exist**, so what is left of a dead or overtaken archiver is never
+//! read. A commit never changes, so readers that pin the commits of an instant see the same events again.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use crate::kernel::definition::Source;
+use crate::kernel::event::{Envelope, EventBatch};
+use crate::kernel::key::Origin;
+use crate::kernel::name::Name;
+use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::value::ValueType;
+use crate::offline::commit::{self, Commit, EventFile};
+use crate::offline::dead_letters::{self, DeadLetter};
+use crate::offline::folder::Created;
+use crate::offline::{Error, Events, Folder, Scope, parquet_file};
+
+pub(super) const PARTITION: &str = "_partition";
+pub(super) const OFFSET: &str = "_offset";
+pub(super) const INGESTION_TIME: &str = "_ingestion_time";
+
+/// One project's archive. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    folder: Folder,
+}
+
+/// Records `offsets` of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub partition: u32,
+    pub offsets: Range<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    Done,
+    /// Another commit starts at the same offset, this call's own among them if its answer was lost. Nothing of what
+    /// was given is in the archive; go on from `to`.
+    AlreadyCommitted {
+        to: u64,
+    },
+}
+
+/// The commits of a source at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pinned {
+    pub(super) partitions: BTreeMap<u32, Vec<Commit>>,
+}
+
+impl Pinned {
+    /// Up to where each partition was archived. Commits never change, so [`Archive::pin_at`] with these offsets pins
+    /// the same events again.
+    pub fn offsets(&self) -> BTreeMap<u32, u64> {
+        let end = |(partition, chain): (&u32, &Vec<Commit>)| Some((*partition, chain.last()?.to));
+        self.partitions.iter().filter_map(end).collect()
+    }
+}
+
+impl Archive {
+    pub fn new(folder: Folder) -> Archive {
+        Archive { folder }
+    }
+
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Where the partition's last commit ends, after a look at all of them; `None` before the first.
+    pub fn position(&self, source: &Source, partition: u32) -> Result<Option<u64>, Error> {
+        Ok(self.chain(source, partition)?.last().map(|commit| commit.to))
+    }
+
+    /// Where the last commit ends by now, if `from` was a commit's end: reads only what came since.
+    pub fn position_since(&self, source: &Source, partition: u32, mut from: u64) -> Result<u64, Error> {
+        while let Some(commit) = self.commit_at(source, partition, from)? {
+            from = commit.to;
+        }
+        Ok(from)
+    }
+
+    /// Archives the events and dead letters that the records of `span` became, all of them or none. The span starts
+    /// where the last commit ends, or is the first.
+    pub fn commit(
+        &self,
+        source: &Source,
+        span: &Span,
+        events: &EventBatch,
+        dead_letters: &[DeadLetter],
+    ) -> Result<Committed, Error> {
+        let (from, to) = (span.offsets.start, span.offsets.end);
+        if let Some(commit) = self.commit_at(source, span.partition, from)? {
+            return Ok(Committed::AlreadyCommitted { to: commit.to });
+        }
+        let mut commit = Commit::new(source, from, to);
+        commit.files = self.write_events(source, span, events)?;
+        commit.dead_letters = dead_letters::write(&self.folder, source, span, dead_letters)?;
+        match self.folder.create(&commit::path(source.name.as_str(), span.partition, from), &commit.encode())? {
+            Created::Done => Ok(Committed::Done),
+            Created::AlreadyExists => self.give_way(source, span, &commit),
+        }
+    }
+
+    /// The commits as they are now, their chains verified.
+    pub fn pin(&self, source: &Source) -> Result<Pinned, Error> {
+        let mut partitions = BTreeMap::new();
+        for name in self.folder.list(&commit::folder(source.name.as_str()))? {
+            let unknown = || Error::damaged(commit::folder(source.name.as_str()), format!("`{name}` is no partition"));
+            let partition = name.parse().map_err(|_| unknown())?;
+            partitions.insert(partition, self.chain(source, partition)?);
+        }
+        Ok(Pinned { partitions })
+    }
+
+    /// The commits up to the given end of each partition: those of an earlier [`Pinned::offsets`].
+    pub fn pin_at(&self, source: &Source, offsets: &BTreeMap<u32, u64>) -> Result<Pinned, Error> {
+        let mut pinned = self.pin(source)?;
+        for (partition, chain) in &mut pinned.partitions {
+            let end = offsets.get(partition).copied().unwrap_or(0);
+            chain.retain(|commit| commit.to <= end);
+        }
+        Ok(pinned)
+    }
+
+    /// The pinned events in scope: a batch or none for each commit, partition by partition, each in the order of its
+    /// offsets. `source` says which fields: one that a file does not have yet is null in its rows.
+    pub fn read(&self, source: &Arc<Source>, pinned: &Pinned, scope: &Scope) -> Events {
+        Events::new(self.folder.clone(), source.clone(), pinned, scope)
+    }
+
+    fn chain(&self, source: &Source, partition: u32) -> Result<Vec<Commit>, Error> {
+        let mut chain = Vec::new();
+        let folder = format!("{}/{partition}", commit::folder(source.name.as_str()));
+        for name in self.folder.list(&folder)? {
+            let path = format!("{folder}/{name}");
+            let json = self.folder.get(&path)?.ok_or_else(|| Error::damaged(&path, "removed while it was read"))?;
+            chain.push(Commit::decode(&path, &json)?);
+        }
+        commit::verify(source, partition, &chain)?;
+        Ok(chain)
+    }
+
+    fn commit_at(&self, source: &Source, partition: u32, from: u64) -> Result<Option<Commit>, Error> {
+        let path = commit::path(source.name.as_str(), partition, from);
+        let commit = self.folder.get(&path)?.map(|json| Commit::decode(&path, &json)).transpose()?;
+        commit.iter().try_for_each(|commit| commit::verify(source, partition, std::slice::from_ref(commit)))?;
+        Ok(commit)
+    }
+
+    /// Another archiver came first: what was written for this commit is removed, though nobody would read it.
+    fn give_way(&self, source: &Source, span: &Span, lost: &Commit) -> Result<Committed, Error> {
+        let files = lost.files.iter().map(|file| &file.path).chain(lost.dead_letters.iter().map(|file| &file.path));
+        files.into_iter().try_for_each(|path| self.folder.delete(path))?;
+        let winner = self.commit_at(source, span.partition, span.offsets.start)?.expect("the create met this commit");
+        Ok(Committed::AlreadyCommitted { to: winner.to })
+    }
+
+    /// One file for each day that the events happened on.
+    fn write_events(&self, source: &Source, span: &Span, events: &EventBatch) -> Result<Vec<EventFile>, Error> {
+        let mut days: BTreeMap<EventTime, Vec<u32>> = BTreeMap::new();
+        for (row, event) in events.events.iter().enumerate() {
+            let row = u32::try_from(row).expect("a commit has fewer than 2^32 rows");
+            days.entry(event.event_time.floor(Micros::DAY)).or_default().push(row);
+        }
+        let rows = with_positions(events);
+        let write = |(day, of_day): (EventTime, Vec<u32>)| {
+            let times = of_day.iter().map(|row| events.events[*row as usize].event_time.micros());
+            let event_times = (times.clone().min().expect("a day has events"), times.max().expect("a day has events"));
+            let folder = format!("events/{}/dt={}", source.name, date(day));
+            let path = format!("{folder}/{}", file_name(span, &self.folder));
+            let kept = of_day.len();
+            let rows = if kept == rows.num_rows() { rows.clone() } else { pick(&rows, of_day) };
+            write_parquet(&self.folder, &path, &rows)?;
+            Ok(EventFile { path, rows: kept, event_times })
+        };
+        days.into_iter().map(write).collect()
+    }
+}
+
+/// The day of an instant, as paths carry it: `2026-11-21`.
+pub(super) fn date(instant: EventTime) -> String {
+    instant.to_string().chars().take_while(|c| *c != 'T').collect()
+}
+
+/// Tells people where a file is from; its commit alone says what it is.
+pub(super) fn file_name(span: &Span, folder: &Folder) -> String {
+    format!("{:05}-{:020}-{}.parquet", span.partition, span.offsets.start, folder.unique())
+}
+
+pub(super) fn write_parquet(folder: &Folder, path: &str, rows: &RecordBatch) -> Result<(), Error> {
+    let bytes = parquet_file::encode(rows).map_err(|error| Error::damaged(path, error))?;
+    match folder.create(path, &bytes)? {
+        Created::Done => Ok(()),
+        Created::AlreadyExists => Err(Error::damaged(path, "another writer chose the same name")),
+    }
+}
+
+fn pick(rows: &RecordBatch, of_day: Vec<u32>) -> RecordBatch {
+    take_record_batch(rows, &UInt32Array::from(of_day)).expect("the indices are rows of the batch")
+}
+
+/// The fields, then where and when each record came in: what readers other than Freshet see as columns.
+fn with_positions(events: &EventBatch) -> RecordBatch {
+    let position = |event: &Envelope| match event.origin {
+        Origin::Log { partition, offset } => (partition as i32, offset as i64),
+        Origin::History { .. } => unreachable!("only the log is archived"),
+    };
+    let (partitions, offsets): (Vec<i32>, Vec<i64>) = events.events.iter().map(position).unzip();
+    let ingested = events.events.iter().map(|event| event.ingestion_time.micros());
+    let mut columns = events.fields.columns().to_vec();
+    columns.push(Arc::new(Int32Array::from(partitions)) as ArrayRef);
+    columns.push(Arc::new(Int64Array::from(offsets)));
+    columns.push(Arc::new(TimestampMicrosecondArray::from_iter_values(ingested).with_timezone("UTC")));
+    RecordBatch::try_new(archived_schema(&events.fields.schema()), columns).expect("each event has an envelope")
+}
+
+fn archived_schema(fields: &Schema) -> SchemaRef {
+    let own = [
+        (PARTITION, ValueType::Int32.to_arrow()),
+        (OFFSET, ValueType::Int64.to_arrow()),
+        (INGESTION_TIME, ValueType::Timestamp.to_arrow()),
+    ];
+    let own = own.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
+    Arc::new(Schema::new(fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
+}

@@ -1,0 +1,54 @@
+//! Record batches ↔ Parquet: zstd, one file at a time. The only file that knows the Parquet crate.
+
+use std::fs::File;
+use std::io::Write;
+
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+/// Rows to a batch when reading.
+const BATCH_ROWS: usize = 8_192;
+
+/// The batches of one file, in order. Opening it reads the schema.
+pub(super) type Reader = ParquetRecordBatchReader;
+
+/// A file of the rows of `batch`, in memory: for what is bounded by its maker.
+pub(super) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = Writer::new(Vec::new(), batch.schema())?;
+    writer.write(batch)?;
+    writer.finish()
+}
+
+pub(super) fn read(file: File) -> Result<Reader, ArrowError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS).build()?)
+}
+
+pub(super) fn read_bytes(bytes: Bytes) -> Result<Reader, ArrowError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?)
+}
+
+/// Writes a file batch by batch.
+pub(super) struct Writer<W: Write + Send>(ArrowWriter<W>);
+
+impl<W: Write + Send> Writer<W> {
+    pub fn new(to: W, schema: SchemaRef) -> Result<Writer<W>, ArrowError> {
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        Ok(Writer(ArrowWriter::try_new(to, schema, Some(properties))?))
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.0.write(batch)
+    }
+
+    /// Ends the file, and gives back what it was written to.
+    pub fn finish(self) -> Result<W, ArrowError> {
+        Ok(self.0.into_inner()?)
+    }
+}
