@@ -18,7 +18,6 @@ use arrow::record_batch::RecordBatch;
 use crate::kernel::definition::Source;
 use crate::kernel::event::{Envelope, EventBatch};
 use crate::kernel::key::Origin;
-use crate::kernel::name::Name;
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
 use crate::offline::commit::{self, Commit, EventFile};

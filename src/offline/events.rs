@@ -55,8 +55,7 @@ impl Events {
             rest.extend(begun.map(|commit| (files_in_range(&source, commit, scope), below)));
         }
         rest.retain(|(files, _)| !files.is_empty());
-        let fields = source.fields.iter().map(|it| Field::new(it.name.as_str(), it.value_type.to_arrow(), true));
-        let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let fields = source.schema();
         Events { folder, source, fields, rest: rest.into_iter() }
     }
 

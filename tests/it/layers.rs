@@ -52,8 +52,10 @@ const KERNEL_BANS: &[&str] = &[
 ];
 
 /// Each client crate, and the only files that may name it.
-const SDKS: &[(&str, &[&str])] =
-    &[("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded.rs"]), ("sqlx::", &["src/registry/sqlite.rs"])];
+const SDKS: &[(&str, &[&str])] = &[
+    ("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded.rs"]),
+    ("sqlx::", &["src/registry/sqlite.rs"]),
+];
 
 #[test]
 fn rooms_use_only_rooms_above_them() {

@@ -106,7 +106,9 @@ fn the_shapes_of_sql_that_definitions_use_work() {
     check("day - DATE '2026-11-01'", expect!["int64: 20, 2912138, -739920, -20758, null; 0 failed"]);
     check(
         "at + INTERVAL '1 day'",
-        expect!["timestamp: 2026-11-22T10:00:00.123456Z, null, 0001-01-02T00:00:00Z, 1970-01-02T00:00:00Z, null; 1 failed"],
+        expect![
+            "timestamp: 2026-11-22T10:00:00.123456Z, null, 0001-01-02T00:00:00Z, 1970-01-02T00:00:00Z, null; 1 failed"
+        ],
     );
     check("substring(event FROM 2 FOR 2)", expect!["string: ie, nï, [, , null; 0 failed"]);
     check("trim(event) <> ''", expect!["bool: true, true, true, false, null; 0 failed"]);
@@ -117,7 +119,9 @@ fn the_shapes_of_sql_that_definitions_use_work() {
     check("payload = 'ab'", expect!["bool: true, false, false, false, null; 0 failed"]);
     check(
         "'2026-11-21 10:00:00'::timestamp",
-        expect!["timestamp: 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z; 0 failed"],
+        expect![
+            "timestamp: 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z, 2026-11-21T10:00:00Z; 0 failed"
+        ],
     );
 }
 
@@ -213,18 +217,9 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
             at 0: `row_number` looks at several rows; an expression sees one event
               help: what looks at several events is an `aggregate` under `features`"#]],
     );
-    check(
-        "(SELECT 1)",
-        expect!["at 1: a sub-query is not a value of one event"],
-    );
-    check(
-        "price IN (SELECT 1)",
-        expect!["at 0: a sub-query is not a value of one event"],
-    );
-    check(
-        "EXISTS (SELECT 1)",
-        expect!["at 8: a sub-query is not a value of one event"],
-    );
+    check("(SELECT 1)", expect!["at 1: a sub-query is not a value of one event"]);
+    check("price IN (SELECT 1)", expect!["at 0: a sub-query is not a value of one event"]);
+    check("EXISTS (SELECT 1)", expect!["at 8: a sub-query is not a value of one event"]);
     check("*", expect!["at 0: expected: an expression, found: *"]);
     check("upper(*)", expect!["at 0: `upper` takes plain arguments: no `*`, `DISTINCT` or names"]);
     check("price > $1", expect!["at 8: `$1` is a placeholder; an expression has no parameters"]);
@@ -274,5 +269,10 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         at 5: the expression ends before `;`
           help: one scalar expression, without `SELECT`, `AS` or `;`"#]],
     );
-    check("regexp_like(event, '(')", expect!["at 0: compute error: Regular expression did not compile: Syntax( regex parse error: ( ^ error: unclosed group )"]);
+    check(
+        "regexp_like(event, '(')",
+        expect![
+            "at 0: compute error: Regular expression did not compile: Syntax( regex parse error: ( ^ error: unclosed group )"
+        ],
+    );
 }
