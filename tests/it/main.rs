@@ -1,3 +1,4 @@
 //! What goes through several rooms, in one binary: a link of this crate is not cheap.
 
+mod broken_events;
 mod layers;

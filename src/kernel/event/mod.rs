@@ -1,4 +1,19 @@
 //! Log records → events or rejections: one bad record rejects itself and not its batch.
+//!
+//! ```text
+//! bytes ─► json (slices) ─► convert (cells) ─► decode (whole records) ─► columns
+//!                                                └► admit (what §4 decides)
+//! ```
+
+mod admit;
+mod columns;
+mod convert;
+mod decode;
+mod json;
+mod number;
+
+use std::borrow::Cow;
+use std::fmt;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -72,11 +87,57 @@ pub enum Reason {
 /// Decodes JSON records by the source's schema and decides what §4 decides from record and source alone:
 /// rejected, clamped, or as it is. Unknown fields are ignored.
 pub fn decode(source: &Source, records: &[RawRecord]) -> Decoded {
-    todo!("{source:?} {records:?}")
+    decode::decode(source, records)
 }
 
 /// The same decisions for events whose fields were decoded before: those of the archive. `positions` gives
 /// origin and ingestion time of each row.
 pub fn admit(source: &Source, fields: RecordBatch, positions: &[(Origin, EventTime)]) -> Decoded {
-    todo!("{source:?} {fields:?} {positions:?}")
+    admit::admit(source, fields, positions)
+}
+
+impl Reason {
+    pub const ALL: [Reason; 6] = [
+        Reason::Undecodable,
+        Reason::MissingField,
+        Reason::WrongType,
+        Reason::OutOfRange,
+        Reason::TimeOutOfRange,
+        Reason::TooFarInFuture,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Undecodable => "undecodable",
+            Reason::MissingField => "missing_field",
+            Reason::WrongType => "wrong_type",
+            Reason::OutOfRange => "out_of_range",
+            Reason::TimeOutOfRange => "time_out_of_range",
+            Reason::TooFarInFuture => "too_far_in_future",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// As a user sees it: `wrong_type: price: expected a number (float64), found "12,50"`.
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Some(field) => write!(f, "{}: {field}: {}", self.reason, self.detail),
+            None => write!(f, "{}: {}", self.reason, self.detail),
+        }
+    }
+}
+
+/// The first 40 characters of what stood in a record: messages stay short whatever a producer sends.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
