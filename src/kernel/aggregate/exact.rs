@@ -12,49 +12,7 @@ use num_bigint::BigInt;
 use super::bytes::{minimal_signed, put_varint, put_zigzag, take_bytes, take_varint, take_zigzag};
 use super::fraction::{Fraction, Leading};
 use super::int192::Int192;
-use crate::kernel::value::ValueRef;
-
-/// What a sum takes in.
-#[derive(Clone, Copy, Debug)]
-pub enum Number {
-    /// mantissa * 2^exponent.
-    Finite {
-        mantissa: i128,
-        exponent: i32,
-    },
-    PositiveInfinity,
-    NegativeInfinity,
-}
-
-impl Number {
-    #[inline]
-    pub fn of(value: ValueRef<'_>) -> Number {
-        match value {
-            ValueRef::Int(number) => Number::Finite { mantissa: i128::from(number), exponent: 0 },
-            ValueRef::Decimal(unscaled) => Number::Finite { mantissa: unscaled, exponent: 0 },
-            ValueRef::Float(float) => Number::of_float(float),
-            other => unreachable!("definitions apply sums to numbers, yet this is {other:?}"),
-        }
-    }
-
-    #[inline]
-    fn of_float(float: f64) -> Number {
-        let bits = float.to_bits();
-        let field = (bits >> 52 & 0x7ff) as i32;
-        let stored = (bits & ((1 << 52) - 1)) as i64;
-        let hidden = i64::from(field != 0) << 52;
-        let negative = bits >> 63 == 1;
-        match (field, negative) {
-            (0x7ff, false) => Number::PositiveInfinity,
-            (0x7ff, true) => Number::NegativeInfinity,
-            (field, negative) => {
-                let magnitude = stored | hidden;
-                let mantissa = i128::from(if negative { -magnitude } else { magnitude });
-                Number::Finite { mantissa, exponent: field.max(1) - 1_075 }
-            }
-        }
-    }
-}
+use super::number::Number;
 
 #[derive(Clone, Debug)]
 pub struct ExactSum {
@@ -99,7 +57,11 @@ impl ExactSum {
     pub fn add(&mut self, number: Number) {
         match number {
             Number::Finite { mantissa: 0, .. } => {}
-            Number::Finite { mantissa, exponent } => self.add_placed(Int192::from(mantissa), exponent),
+            Number::Finite { mantissa, exponent } => {
+                if self.try_add_near(mantissa, exponent).is_none() {
+                    self.add_anywhere(Int192::from(mantissa), exponent);
+                }
+            }
             Number::PositiveInfinity => self.infinities |= POSITIVE,
             Number::NegativeInfinity => self.infinities |= NEGATIVE,
         }
@@ -120,7 +82,12 @@ impl ExactSum {
         self.infinities |= other.infinities;
         match &other.finite {
             Finite::Narrow { mantissa, .. } if mantissa.is_zero() => {}
-            Finite::Narrow { mantissa, exponent } => self.add_placed(*mantissa, *exponent),
+            Finite::Narrow { mantissa, exponent } => {
+                let near = mantissa.to_i128().and_then(|mantissa| self.try_add_near(mantissa, *exponent));
+                if near.is_none() {
+                    self.add_anywhere(*mantissa, *exponent);
+                }
+            }
             Finite::Wide(wide) => self.add_big(&wide.mantissa, wide.exponent),
         }
     }
@@ -145,9 +112,14 @@ impl ExactSum {
 
     /// `None` where the sum is not an integer of 128 bits.
     pub fn to_i128(&self) -> Option<i128> {
+        if self.infinities != 0 {
+            return None;
+        }
+        if let Finite::Narrow { mantissa, exponent: exponent @ 0.. } = &self.finite {
+            return mantissa.checked_shl(*exponent as u32)?.to_i128();
+        }
         let (mantissa, exponent) = self.canonical();
-        let shift = u32::try_from(exponent).ok()?;
-        self.non_finite().is_none().then(|| i128::try_from(mantissa << shift).ok())?
+        i128::try_from(mantissa << u32::try_from(exponent).ok()?).ok()
     }
 
     /// Rounded once; beyond the range ±infinity; zero is `+0.0`.
@@ -222,15 +194,23 @@ impl ExactSum {
         stripped(mantissa, exponent)
     }
 
+    /// The usual case, without a branch that depends on the value: the sum reaches as low as the number, and not
+    /// 64 bits lower. `None`, and nothing done, where it is not so.
     #[inline]
-    fn add_placed(&mut self, mantissa: Int192, exponent: i32) {
+    fn try_add_near(&mut self, number: i128, at: i32) -> Option<()> {
+        let Finite::Narrow { mantissa, exponent } = &mut self.finite else { return None };
+        let shift = u32::try_from(at - *exponent).ok().filter(|shift| *shift < 64)?;
+        *mantissa = mantissa.checked_add(Int192::shifted(number, shift))?;
+        Some(())
+    }
+
+    fn add_anywhere(&mut self, mantissa: Int192, exponent: i32) {
         if self.try_add_narrow(mantissa, exponent).is_none() {
             self.add_big(&mantissa.to_big(), exponent);
         }
     }
 
     /// `None`, and nothing done, where 192 bits are not enough.
-    #[inline]
     fn try_add_narrow(&mut self, addend: Int192, at: i32) -> Option<()> {
         let Finite::Narrow { mantissa, exponent } = &mut self.finite else { return None };
         if mantissa.is_zero() {

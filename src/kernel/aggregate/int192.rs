@@ -18,6 +18,14 @@ impl Int192 {
         self.0 == [0; 3]
     }
 
+    /// number * 2^shift for a shift below 64, so that it fits.
+    #[inline]
+    pub fn shifted(number: i128, shift: u32) -> Int192 {
+        debug_assert!(shift < 64, "a shift of {shift} may lose bits");
+        let (low, high) = (number << shift, number >> (127 - shift) >> 1);
+        Int192([low as u64, (low >> 64) as u64, high as u64])
+    }
+
     /// `None` where the sum does not fit.
     #[inline]
     pub fn checked_add(self, other: Int192) -> Option<Int192> {
@@ -84,6 +92,12 @@ impl Int192 {
         extended[..bytes.len()].copy_from_slice(bytes);
         let limb = |index: usize| u64::from_le_bytes(std::array::from_fn(|byte| extended[8 * index + byte]));
         Some(Int192(std::array::from_fn(limb)))
+    }
+
+    #[inline]
+    pub fn to_i128(self) -> Option<i128> {
+        let number = self.low() as i128;
+        (self.0[2] == (number >> 127) as u64).then_some(number)
     }
 
     pub fn to_big(self) -> BigInt {
@@ -157,9 +171,13 @@ mod tests {
         for number in numbers() {
             for shift in [0, 1, 62, 63, 64, 65, 127, 128, 129, 189, 190, 191, 5_000] {
                 let expected = BigInt::from(number) << shift;
+                if shift < 64 {
+                    assert_eq!(Int192::shifted(number, shift).to_big(), expected, "{number} << {shift}");
+                }
                 match Int192::from(number).checked_shl(shift) {
                     Some(shifted) => {
                         assert_eq!(shifted.to_big(), expected, "{number} << {shift}");
+                        assert_eq!(shifted.to_i128(), i128::try_from(&expected).ok(), "{number} << {shift}");
                         let sum = shifted.checked_add(shifted).map(Int192::to_big);
                         let twice = expected * 2;
                         assert_eq!(sum, fits(&twice).then_some(twice), "{number} << {shift} twice");

@@ -305,7 +305,7 @@ fn times_2_to_1074(float: f64) -> BigInt {
     let (field, stored) = ((float.to_bits() >> 52) & 0x7ff, float.to_bits() & ((1 << 52) - 1));
     let magnitude = match field {
         0 => BigInt::from(stored),
-        // Where an infinity would go on the number line: what rounds to it is nearer to there than to the largest.
+        // Where the next number would be if there were one: what rounds to infinity is nearer to it than to the largest.
         0x7ff => BigInt::from(1) << (1_024 + 1_074),
         field => BigInt::from(stored | 1 << 52) << (field - 1),
     };
@@ -317,10 +317,9 @@ fn is_nearest(float: f64, numerator: &BigInt, denominator: &BigInt) -> bool {
     let target: BigInt = numerator << 1_074;
     let distance = |float: f64| (times_2_to_1074(float) * denominator - &target).magnitude().clone();
     let own = distance(float);
-    // The neighbours of what overflowed are the largest number and nothing.
+    // An infinity has one neighbour, the largest number.
     let neighbours = [float.next_up(), float.next_down()].into_iter().filter(|neighbour| *neighbour != float);
-    let beyond = float.is_infinite() && (numerator.magnitude() << 0_u32) >= (denominator.magnitude() << 1_024_u32);
-    beyond || neighbours.map(distance).all(|other| own < other || (own == other && float.to_bits() & 1 == 0))
+    neighbours.map(distance).all(|other| own < other || (own == other && float.to_bits() & 1 == 0))
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) mod bytes;
 mod exact;
 mod fraction;
 mod int192;
+mod number;
 
 mod count;
 mod distinct;
@@ -182,7 +183,7 @@ impl Call {
 }
 
 /// What the file of an aggregate provides: its part of [`Partial`]. The contract is that of [`Partial`]'s methods.
-trait State: Clone {
+trait State: Sized {
     fn update(&mut self, value: Option<ValueRef<'_>>, stamp: Stamp);
     fn merge(&mut self, other: &Self);
     fn is_identity(&self) -> bool;

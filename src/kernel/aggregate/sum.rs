@@ -1,7 +1,8 @@
 //! `sum`: exact until it is read. Integers give int64, decimals 38 digits of the same scale, floats a double.
 
 use super::bytes::{put_varint, take_varint};
-use super::exact::{ExactSum, Number};
+use super::exact::ExactSum;
+use super::number::Number;
 use super::{Arity, Call, Finalized, Function, Partial, Stamp, State, Variant};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueRef, ValueType};

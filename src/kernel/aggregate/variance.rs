@@ -5,8 +5,9 @@
 use num_bigint::{BigInt, BigUint};
 
 use super::bytes::{put_varint, take_varint};
-use super::exact::{ExactSum, Number};
+use super::exact::ExactSum;
 use super::fraction::Fraction;
+use super::number::Number;
 use super::{Arity, Call, Finalized, Function, Partial, Stamp, State, Variant};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueRef, ValueType};
