@@ -305,7 +305,7 @@ fn times_2_to_1074(float: f64) -> BigInt {
     let (field, stored) = ((float.to_bits() >> 52) & 0x7ff, float.to_bits() & ((1 << 52) - 1));
     let magnitude = match field {
         0 => BigInt::from(stored),
-        // Where the next number would be if there were one: what rounds to infinity is nearer to it than to the largest.
+        // Where the next number would be: what rounds to infinity is nearer to it than to the largest that there is.
         0x7ff => BigInt::from(1) << (1_024 + 1_074),
         field => BigInt::from(stored | 1 << 52) << (field - 1),
     };
