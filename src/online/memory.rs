@@ -177,3 +177,26 @@ impl ShardState {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::online::conformance;
+
+    #[tokio::test]
+    async fn memory_conforms() {
+        conformance::conforms(&Memory::new(4)).await;
+    }
+
+    #[tokio::test]
+    async fn a_restored_shard_is_what_it_was_and_others_stay() {
+        let store = Memory::new(2);
+        let claims = [Claim { version: Fingerprint(1), partition: 0, initial: 0 }];
+        let before = store.snapshot(Shard(0));
+        for shard in [Shard(0), Shard(1)] {
+            store.claim(shard, &claims, Nonce(1)).await.expect("claimed");
+        }
+        store.restore(Shard(0), before);
+        assert_eq!(store.offsets(Fingerprint(1)).await.expect("offsets"), [(Shard(1), 0, 0)]);
+    }
+}

@@ -18,7 +18,7 @@
 //!   body or ids, so it must come no earlier than the last event that either of them matters to.
 //! * A store may lose its newest writes in a failover, always of a shard as a whole: rows and positions together.
 //!
-//! [`Memory`] and [`Embedded`] keep it.
+//! [`Memory`] and [`Embedded`] keep it; `conformance` is the suite that any store must pass.
 
 use async_trait::async_trait;
 
@@ -31,6 +31,8 @@ use crate::kernel::time::EventTime;
 pub use embedded::{Embedded, Options as EmbeddedOptions};
 pub use memory::{Memory, ShardState};
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod memory;
 

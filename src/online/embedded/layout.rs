@@ -111,8 +111,8 @@ pub fn expiry_key(expiry: Expiry, part_key: &[u8]) -> Vec<u8> {
 }
 
 /// The part's key that an expiry was noted for.
-pub fn expiring(expiry_key: &[u8]) -> Option<&[u8]> {
-    expiry_key.get(8..)
+pub fn expiring(expiry_key: &[u8]) -> &[u8] {
+    expiry_key.get(8..).unwrap_or_default()
 }
 
 /// Sorts as the instants do, for they lie far from the ends of their type.

@@ -8,7 +8,7 @@
 //! Calls are short (memory, the page cache) and run on the caller's thread; when the disk cannot keep up, or a full
 //! journal is being sealed, a write waits there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -239,12 +239,13 @@ impl Embedded {
         Ok(StoredRow { parts, offsets })
     }
 
-    /// Drops or puts off the parts whose expiries are due; returns how many it dropped.
+    /// Drops or puts off the parts whose expiries are due; returns how many it dropped. There is one entry for each
+    /// part that expires, noted when the part was first written: so a flush that prolongs a part writes none.
     fn expire_step(&self, due: impl Iterator<Item = Result<Bytes, Error>>, now: EventTime) -> Result<usize, Error> {
         let mut by_shard: BTreeMap<Shard, Vec<Bytes>> = BTreeMap::new();
         for entry in due {
             let entry = entry?;
-            let shard = layout::expiring(&entry).and_then(layout::shard_of);
+            let shard = layout::shard_of(layout::expiring(&entry));
             let shard = shard.ok_or_else(|| self.database.damaged("the key of an expiry"))?;
             by_shard.entry(shard).or_default().push(entry);
         }
@@ -252,19 +253,19 @@ impl Embedded {
         for (shard, entries) in by_shard {
             let _held = self.lock(shard);
             let (view, mut batch) = (self.database.view(), self.database.batch());
-            for entry in entries {
-                dropped += usize::from(self.expire_part(&view, &mut batch, &entry, now)?);
+            entries.iter().for_each(|entry| batch.remove(Table::Expiries, entry));
+            // A part may have a second entry, left by an earlier row of a version that was removed.
+            let parts: BTreeSet<&[u8]> = entries.iter().map(|entry| layout::expiring(entry)).collect();
+            for part_key in parts {
+                dropped += usize::from(self.expire_part(&view, &mut batch, part_key, now)?);
             }
             batch.commit()?;
         }
         Ok(dropped)
     }
 
-    /// Whether the part of a due entry is dropped. There is one entry for each part that expires, noted when the
-    /// part was first written: so a flush that prolongs a part writes none, and it is put off here.
-    fn expire_part(&self, view: &View, batch: &mut Batch, entry: &[u8], now: EventTime) -> Result<bool, Error> {
-        batch.remove(Table::Expiries, entry);
-        let part_key = layout::expiring(entry).ok_or_else(|| self.database.damaged("the key of an expiry"))?;
+    /// Whether a part that may be due is dropped. It may live longer by now, or be gone with its version.
+    fn expire_part(&self, view: &View, batch: &mut Batch, part_key: &[u8], now: EventTime) -> Result<bool, Error> {
         match self.expiry(view, part_key)? {
             Some(expiry) if expiry < Expiry::At(now) => {
                 drop_part(batch, part_key);
@@ -327,4 +328,77 @@ fn setting(database: &Database, name: &str) -> Result<u16, Error> {
     let bytes = database.view().get(Table::Settings, name.as_bytes())?;
     let number = bytes.and_then(|bytes| Some(u16::from_be_bytes(*bytes.first_chunk()?)));
     number.ok_or_else(|| database.damaged(&format!("setting `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::engine::Flushed;
+    use crate::online::conformance;
+
+    const SMALL: Options = Options { shards: 4, cache_bytes: 1 << 20 };
+
+    #[tokio::test]
+    async fn embedded_conforms() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
+        conformance::conforms(&store).await;
+    }
+
+    #[tokio::test]
+    async fn embedded_survives_reopening_and_keeps_its_shards() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut shards = 4..;
+        let open = || {
+            let shards = shards.next().expect("numbers do not end");
+            Embedded::open(folder.path(), Options { shards, ..SMALL }).expect("opened")
+        };
+        conformance::survives(open).await;
+    }
+
+    #[tokio::test]
+    async fn rows_that_a_removal_left_behind_are_gone_with_the_next_claim() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
+        let (version, entity) = (Fingerprint(1), EntityKey::from_bytes(b"a"));
+        let shard = entity.shard(SMALL.shards);
+        let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at: None };
+        let key = PartKey { version, entity: entity.clone(), part: PartId::History };
+        let mut batch = store.database.batch();
+        store.put_part(&store.database.view(), &mut batch, shard, &PartWrite { key, flushed }).expect("put");
+        batch.commit().expect("committed");
+        store.claim(shard, &[Claim { version, partition: 0, initial: 3 }], Nonce(1)).await.expect("claimed");
+        let row = store.read(&[(version, entity)]).await.expect("read").remove(0);
+        assert_eq!(row, StoredRow { parts: vec![], offsets: vec![(0, 3)] });
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_prolonged_keeps_one_noted_expiry() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
+        let (version, entity) = (Fingerprint(1), EntityKey::from_bytes(b"a"));
+        let shard = entity.shard(SMALL.shards);
+        store.claim(shard, &[Claim { version, partition: 0, initial: 0 }], Nonce(1)).await.expect("claimed");
+        for from in 0..5 {
+            let expires_at = Some(EventTime::unchecked(10 + from as i64));
+            let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at };
+            let key = PartKey { version, entity: entity.clone(), part: PartId::Partition(0) };
+            let advance = Advance { version, partition: 0, nonce: Nonce(1), from, to: from + 1 };
+            store.apply(shard, &[advance], &[PartWrite { key, flushed }]).await.expect("answered");
+        }
+        let noted = || store.database.view().keys(Table::Expiries, ..[0xff; 8]).count();
+        assert_eq!(noted(), 1);
+        assert_eq!(store.expire(EventTime::unchecked(12)).await.expect("put off"), 0);
+        assert_eq!(noted(), 1);
+        assert_eq!(store.expire(EventTime::unchecked(15)).await.expect("dropped"), 1);
+        assert_eq!(noted(), 0);
+    }
+
+    #[test]
+    fn another_format_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(Database::open(folder.path(), 1 << 20, &[("format", vec![0, 9])]).expect("a database"));
+        let refusal = Embedded::open(folder.path(), SMALL).map(|_| ()).expect_err("a later format");
+        assert!(refusal.to_string().contains("format 9"), "{refusal}");
+    }
 }
