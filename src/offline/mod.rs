@@ -18,14 +18,25 @@ use std::path::PathBuf;
 pub use archive::{Archive, Committed, Pinned, Span};
 pub use dead_letters::{DeadLetter, Filter};
 pub use events::{ArchivedEvents, Events, Scope};
+pub use feature_table::{FeatureTable, Manifest, Run};
 pub use folder::Folder;
+pub use lookups::{LoggedLookup, LookupFiles, Lookups};
+pub use result::ResultWriter;
+pub use spine::SpineColumns;
+pub use table::{Format, Limits, TableError};
 
 mod archive;
 mod commit;
+mod csv;
 mod dead_letters;
 mod events;
+mod feature_table;
 mod folder;
+mod lookups;
 mod parquet_file;
+mod result;
+pub mod spine;
+pub mod table;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

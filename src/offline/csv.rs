@@ -1,0 +1,72 @@
+//! CSV → record batches. A column gets the type that all of its values have; where a type would change how a value
+//! is written (`007`), it stays text. Empty fields are null.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::Format as CsvFormat;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use crate::offline::table::{Format, Limits, TableError, bounded};
+
+const BATCH_ROWS: usize = 8_192;
+
+pub(super) fn decode(
+    text: &[u8],
+    as_text: &dyn Fn(&str) -> bool,
+    limits: Limits,
+) -> Result<Vec<RecordBatch>, TableError> {
+    let inferred = infer(text)?;
+    let all_text = inferred.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+    let all_text = Arc::new(Schema::new(all_text.collect::<Vec<_>>()));
+    let reader = ReaderBuilder::new(all_text).with_header(true).with_batch_size(BATCH_ROWS);
+    let batches = bounded(reader.build(Cursor::new(text)).map_err(unreadable)?, Format::Csv, limits)?;
+    let typed = |(index, field): (usize, &Arc<Field>)| {
+        let columns: Vec<_> = batches.iter().map(|batch| batch.column(index).clone()).collect();
+        let wanted = if as_text(field.name()) { &DataType::Utf8 } else { field.data_type() };
+        convert(&columns, wanted)
+    };
+    let columns: Vec<Vec<ArrayRef>> = inferred.fields().iter().enumerate().map(typed).collect();
+    let named = |batch: usize| {
+        let of_batch = columns.iter().map(|column| column[batch].clone()).collect::<Vec<_>>();
+        let fields = inferred.fields().iter().zip(&of_batch);
+        let fields = fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+        RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), of_batch).map_err(unreadable)
+    };
+    (0..batches.len()).map(named).collect()
+}
+
+fn infer(text: &[u8]) -> Result<Schema, TableError> {
+    let (schema, _) =
+        CsvFormat::default().with_header(true).infer_schema(Cursor::new(text), None).map_err(unreadable)?;
+    match schema.fields().is_empty() {
+        true => Err(TableError::new("the table has no header line").help("name the columns in the first line")),
+        false => Ok(schema),
+    }
+}
+
+fn unreadable(error: ArrowError) -> TableError {
+    TableError::new(format!("not a CSV table: {error}"))
+}
+
+/// All parts of a column in one type: the inferred one, or text if any value would not come through it unchanged.
+fn convert(parts: &[ArrayRef], wanted: &DataType) -> Vec<ArrayRef> {
+    let as_text = || parts.to_vec();
+    let rewrites = |part: &ArrayRef| part.as_string::<i32>().iter().flatten().any(has_leading_zero);
+    if *wanted == DataType::Utf8 || *wanted == DataType::Null || parts.iter().any(rewrites) {
+        return as_text();
+    }
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let converted = parts.iter().map(|part| cast_with_options(part, wanted, &strict));
+    converted.collect::<Result<Vec<_>, _>>().unwrap_or_else(|_| as_text())
+}
+
+fn has_leading_zero(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
