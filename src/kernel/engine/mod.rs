@@ -4,36 +4,27 @@
 //! ```text
 //! EventBatch ─► prepare(view) ─► Prepared ─► Part::fold ─► Part ─► read(parts, as_of) ─► Reading
 //! ```
+//!
+//! A stream folds each partition in offset order into parts that are flushed and decoded again. A batch first lets
+//! [`RecentIds`] decide which events are copies, in offset order as well, and may then [`Part::apply`] the others
+//! in the order of [`Knowledge::visible_from`], reading between. Both end in the same bits, for a tile does not
+//! depend on the order of its events.
 
-use crate::kernel::event::{Envelope, EventBatch};
-use crate::kernel::key::EntityKey;
-use crate::kernel::plan::ViewPlan;
-use crate::kernel::time::EventTime;
-use crate::kernel::value::Value;
+mod column;
+mod part;
+mod prepare;
+mod read;
+mod recent_ids;
+mod tiles;
 
 pub use part::{Flushed, Part};
+pub use prepare::{Entrant, Prepared, prepare, prepare_with_late};
+pub use read::{Presence, Reading, Status, read};
+pub use recent_ids::RecentIds;
+pub(crate) use tiles::{Tile, Tiles};
 
-mod part;
-
-/// The rows of a batch that enter one view, with the columns that its slots read.
-pub struct Prepared {
-    /// In the order of the batch.
-    pub entrants: Vec<Entrant>,
-    /// Why the others did not enter, and what failed on the way.
-    pub counts: Counts,
-    pub(crate) columns: arrow::record_batch::RecordBatch,
-}
-
-/// One event that enters a view.
-#[derive(Clone, Debug)]
-pub struct Entrant {
-    /// Row of [`Prepared`]'s columns.
-    pub row: usize,
-    pub key: EntityKey,
-    pub event: Envelope,
-    /// Canonical bytes of the event id, where the source names one and the event has one.
-    pub event_id: Option<Box<[u8]>>,
-}
+use crate::kernel::event::Envelope;
+use crate::kernel::time::{EventTime, Micros};
 
 /// What happened to events on their way into a view, to be added up and shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,68 +37,42 @@ pub struct Counts {
     pub filtered: u64,
     /// Expressions that failed on a row.
     pub expression_failed: u64,
+    /// Values of applied events, once for each column that aggregates read.
     pub nan_skipped: u64,
     pub too_long_skipped: u64,
 }
 
-/// Which events of a batch enter the view, and with which values: joins and derived columns, `where`, entity key,
-/// lateness. A function of the events and the plan alone.
-pub fn prepare(view: &ViewPlan, batch: &EventBatch) -> Prepared {
-    todo!("{view:?} {batch:?}")
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.applied += other.applied;
+        self.late += other.late;
+        self.duplicate += other.duplicate;
+        self.null_key += other.null_key;
+        self.filtered += other.filtered;
+        self.expression_failed += other.expression_failed;
+        self.nan_skipped += other.nan_skipped;
+        self.too_long_skipped += other.too_long_skipped;
+    }
 }
 
-/// A view's features for one entity at one instant.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    /// In the order of [`ViewPlan::features`]; `None` is null.
-    pub values: Vec<Option<Value>>,
-    pub presence: Presence,
-    /// The entity's newest event time, whether or not any window still holds that event.
-    pub newest: Option<EventTime>,
-    /// Values that are null because they did not fit their type.
-    pub overflowed: usize,
+/// Which events a row of a training set may see (semantics §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Knowledge {
+    /// What a lookup would have known: not late, and ingested at or before the label time.
+    #[default]
+    AsServed,
+    /// What really happened: late events too ([`prepare_with_late`]), whenever they came.
+    EventTime,
 }
 
-/// What is known of the entity as a whole (semantics §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    NotFound,
-    OutsideMaxAge,
-    Known,
-}
-
-/// The status of one value, as answers carry it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Present,
-    NullValue,
-    NotFound,
-    OutsideMaxAge,
-}
-
-impl Status {
-    pub fn as_str(self) -> &'static str {
+impl Knowledge {
+    /// The first label time whose row sees the event: the event itself is before it, and, as served, was ingested
+    /// at or before it.
+    pub fn visible_from(self, event: &Envelope) -> EventTime {
+        let after = event.event_time + Micros::new(1);
         match self {
-            Status::Present => "PRESENT",
-            Status::NullValue => "NULL_VALUE",
-            Status::NotFound => "NOT_FOUND",
-            Status::OutsideMaxAge => "OUTSIDE_MAX_AGE",
+            Knowledge::AsServed => after.max(event.ingestion_time),
+            Knowledge::EventTime => after,
         }
     }
-}
-
-impl Reading {
-    pub fn status(&self, feature: usize) -> Status {
-        match (self.presence, &self.values[feature]) {
-            (Presence::NotFound, _) => Status::NotFound,
-            (Presence::OutsideMaxAge, _) => Status::OutsideMaxAge,
-            (Presence::Known, None) => Status::NullValue,
-            (Presence::Known, Some(_)) => Status::Present,
-        }
-    }
-}
-
-/// Merges the parts of one row as of `as_of`. No parts: the entity was never seen.
-pub fn read(view: &ViewPlan, parts: &[&Part], as_of: EventTime) -> Reading {
-    todo!("{view:?} {parts:?} {as_of}")
 }

@@ -1,0 +1,138 @@
+//! From a batch of events to those that enter a view: derived columns, `where`, entity key, lateness. Each event
+//! is judged by itself and the plan alone, never by its neighbours or by what came before.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::record_batch::RecordBatch;
+
+use crate::kernel::engine::Counts;
+use crate::kernel::engine::column::{Column, Input};
+use crate::kernel::event::{Envelope, EventBatch};
+use crate::kernel::key::{self, EntityKey};
+use crate::kernel::plan::ViewPlan;
+use crate::kernel::value::ValueRef;
+
+/// The rows of a batch that enter one view, with the columns that its slots read.
+pub struct Prepared {
+    /// In the order of the batch.
+    pub entrants: Vec<Entrant>,
+    /// Why the others did not enter, and what failed on the way.
+    pub counts: Counts,
+    /// By index into [`ViewPlan::schema`]; `None` where no slot reads the column.
+    inputs: Vec<Option<Input>>,
+}
+
+/// One event that enters a view.
+#[derive(Clone, Debug)]
+pub struct Entrant {
+    /// Row of the batch.
+    pub row: usize,
+    pub key: EntityKey,
+    pub event: Envelope,
+    /// Canonical bytes of the event id, where the source names one and the event has one.
+    pub event_id: Option<Box<[u8]>>,
+    /// Beyond the view's allowed lateness: only ever here by [`prepare_with_late`].
+    pub late: bool,
+}
+
+/// Which events of a batch enter the view, and with which values. Late events stay out and are counted.
+pub fn prepare(view: &ViewPlan, batch: &EventBatch) -> Prepared {
+    let mut prepared = prepare_with_late(view, batch);
+    prepared.entrants.retain(|entrant| !entrant.late);
+    prepared
+}
+
+/// The same with late events among the entrants, and marked: what really happened, for training sets that ask for
+/// it. They are counted as late nonetheless.
+pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
+    let mut counts = Counts::default();
+    let columns = derive(view, batch, &mut counts);
+    let selected = selected(view, &columns, &mut counts);
+    let keys: Vec<Column> = view.key_fields.iter().map(|field| Column::of(columns.column(*field))).collect();
+    let ids = view.source.event_id.map(|field| Column::of(columns.column(field)));
+
+    let mut entrants = Vec::with_capacity(batch.events.len());
+    let mut key_bytes = Vec::new();
+    for (row, event) in batch.events.iter().enumerate() {
+        if !selected.as_ref().is_none_or(|selected| selects(selected, row)) {
+            counts.filtered += 1;
+        } else if let Some(key) = entity_key(&keys, row, &mut key_bytes) {
+            let late = is_late(view, event);
+            counts.late += u64::from(late);
+            let event_id = ids.as_ref().and_then(|ids| id_bytes(ids, row));
+            entrants.push(Entrant { row, key, event: *event, event_id, late });
+        } else {
+            counts.null_key += 1;
+        }
+    }
+    Prepared { entrants, counts, inputs: inputs(view, &columns) }
+}
+
+impl Prepared {
+    pub(super) fn value(&self, column: usize, row: usize, keeps_values: bool) -> Option<ValueRef<'_>> {
+        self.inputs[column].as_ref().expect("the columns that slots read were typed").value(row, keeps_values)
+    }
+
+    pub(super) fn count_skips(&self, row: usize, counts: &mut Counts) {
+        self.inputs.iter().flatten().for_each(|input| input.count_skips(row, counts));
+    }
+}
+
+/// The source's columns, then the derived ones.
+fn derive(view: &ViewPlan, batch: &EventBatch, counts: &mut Counts) -> RecordBatch {
+    let mut arrays: Vec<ArrayRef> = batch.fields.columns().to_vec();
+    for (_, expression) in &view.columns {
+        let evaluated = expression.evaluate(&batch.fields);
+        counts.expression_failed += evaluated.failed as u64;
+        arrays.push(evaluated.values);
+    }
+    RecordBatch::try_new(view.schema.clone(), arrays).expect("the plan's schema is that of the fields and expressions")
+}
+
+/// One bool for each row; `None`: the view takes all.
+fn selected(view: &ViewPlan, columns: &RecordBatch, counts: &mut Counts) -> Option<ArrayRef> {
+    let evaluated = view.filter.as_ref()?.evaluate(columns);
+    counts.expression_failed += evaluated.failed as u64;
+    Some(evaluated.values)
+}
+
+/// Null is not true: such an event stays out.
+fn selects(selected: &ArrayRef, row: usize) -> bool {
+    let selected = selected.as_boolean();
+    selected.is_valid(row) && selected.value(row)
+}
+
+/// `None` where a part is null. `bytes` is scratch space.
+fn entity_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<EntityKey> {
+    bytes.clear();
+    for column in keys {
+        match column.value(row)? {
+            ValueRef::Text(text) => key::push_text(bytes, text),
+            ValueRef::Int(int) => key::push_int(bytes, int),
+            other => unreachable!("definitions let no key have the value {other:?}"),
+        }
+    }
+    Some(EntityKey::from_bytes(bytes))
+}
+
+fn id_bytes(ids: &Column, row: usize) -> Option<Box<[u8]>> {
+    Some(match ids.value(row)? {
+        ValueRef::Text(text) => text.as_bytes().into(),
+        ValueRef::Int(int) => int.to_be_bytes().into(),
+        other => unreachable!("definitions let no event id have the value {other:?}"),
+    })
+}
+
+fn is_late(view: &ViewPlan, event: &Envelope) -> bool {
+    view.allowed_lateness.is_some_and(|allowed| event.ingestion_time.since(event.event_time) > allowed)
+}
+
+fn inputs(view: &ViewPlan, columns: &RecordBatch) -> Vec<Option<Input>> {
+    let slots = || view.grids.iter().flat_map(|grid| &grid.slots);
+    let input = |(index, array)| {
+        slots().any(|slot| slot.column == Some(index)).then(|| {
+            let kept = slots().any(|slot| slot.column == Some(index) && slot.keeps_values);
+            Input::new(array, kept)
+        })
+    };
+    columns.columns().iter().enumerate().map(input).collect()
+}
