@@ -6,6 +6,8 @@
 //! * Revisions of a project are numbered from 1 without gaps. [`Registry::apply`] names the revision it was planned
 //!   against; if another came first nothing is written and [`Error::Conflict`] says so.
 
+pub mod catalogue;
+
 use async_trait::async_trait;
 
 use crate::kernel::definition::SourceText;
@@ -43,6 +45,17 @@ pub enum VersionState {
     Dropped,
 }
 
+impl VersionState {
+    /// As rows and answers carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VersionState::Building => "building",
+            VersionState::Live => "live",
+            VersionState::Dropped => "dropped",
+        }
+    }
+}
+
 /// A backfill, a training set or the like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -66,6 +79,18 @@ pub enum JobState {
     Done,
     Failed,
     Cancelled,
+}
+
+impl JobState {
+    /// As rows and answers carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobState::Running => "running",
+            JobState::Done => "done",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,10 @@ mod columns;
 mod convert;
 mod decode;
 mod json;
+mod message_key;
 mod number;
+
+pub use message_key::message_keys;
 
 use std::borrow::Cow;
 use std::fmt;
