@@ -1,1 +1,61 @@
-//! To be written.
+//! The driver that archives: event log → decoded events and dead letters → commits of the offline archive.
+//!
+//! ```text
+//! consumer ─► lanes (sync: who waits, what is cut) ─► decode, write, commit (blocking threads)
+//!                 ▲                                          │
+//!                 └──────────── done, or overtaken ◄─────────┘
+//! ```
+//!
+//! Promises: every record of every source's topic becomes one archived event or one dead letter, in the order of its
+//! partition, whatever dies when. It starts where the archive's commits end, and consumer offsets decide nothing.
+//! What waits in memory is bounded; when the disk is slow or full it stops reading, tries again, and loses nothing.
+//! It does not judge events: late and duplicate ones are archived like others.
+
+use std::time::Duration;
+
+use crate::kernel::time::Micros;
+
+pub use progress::{Progress, Standing, WaitError};
+pub use run::{Archiver, run};
+
+mod lanes;
+mod progress;
+mod run;
+mod session;
+
+/// When records are committed, and how many may wait.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The group of archivers that share the log's partitions.
+    pub group: String,
+    /// Of one commit.
+    pub events_max: usize,
+    pub bytes_max: usize,
+    /// How long a record waits for others to be committed with.
+    pub interval: Micros,
+    /// Of all records in memory: nothing more is read beyond it.
+    pub waiting_bytes_max: usize,
+    /// How long a shutdown waits for the last commits.
+    pub drain: Duration,
+}
+
+impl Settings {
+    pub fn new(group: impl Into<String>) -> Settings {
+        Settings {
+            group: group.into(),
+            events_max: 50_000,
+            bytes_max: 16 << 20,
+            interval: Micros::new(2_000_000),
+            waiting_bytes_max: 128 << 20,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the archive cannot go on without the event log")]
+    Log(#[from] crate::event_log::Error),
+    #[error("the archive cannot go on without its files")]
+    Offline(#[from] crate::offline::Error),
+}

@@ -1,0 +1,71 @@
+//! The shell around the lanes: the only part of the archive that waits.
+//!
+//! A session archives the sources as they were when it began. When they change, or the log is lost for a while, it
+//! commits what it holds and the next one begins from the commits.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::archive::session::{Ended, Session};
+use crate::archive::{Error, Progress, Settings};
+use crate::clock::Clock;
+use crate::event_log::{self, EventLog};
+use crate::kernel::definition::Source;
+use crate::offline::Archive;
+
+/// Between attempts: doubled from the first to the longest.
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
+pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// What the archiver works with.
+pub struct Archiver<S> {
+    pub log: Arc<dyn EventLog>,
+    pub archive: Archive,
+    /// The sources as they are now; asked often.
+    pub sources: S,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub progress: Progress,
+}
+
+/// Archives all sources until `shutdown`, then commits what it holds.
+pub async fn run<S>(archiver: Archiver<S>, shutdown: impl Future<Output = ()>) -> Result<(), Error>
+where
+    S: Fn() -> Vec<Arc<Source>>,
+{
+    let mut shutdown = pin!(shutdown);
+    let mut wait = RETRY_FIRST;
+    loop {
+        match session(&archiver, shutdown.as_mut()).await {
+            Ok(Ended::Shutdown) => return Ok(()),
+            Ok(Ended::SourcesChanged) => wait = RETRY_FIRST,
+            Err(Error::Log(error)) if may_pass(&error) => {
+                tracing::warn!(%error, "the archive will try the event log again");
+                tokio::select! {
+                    () = &mut shutdown => return Ok(()),
+                    () = sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn session<S>(archiver: &Archiver<S>, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<Ended, Error>
+where
+    S: Fn() -> Vec<Arc<Source>>,
+{
+    let begun = tokio::select! {
+        () = &mut shutdown => return Ok(Ended::Shutdown),
+        begun = Session::begin(archiver) => begun,
+    };
+    begun?.run(shutdown).await
+}
+
+/// A source is known a moment before its topic is created.
+fn may_pass(error: &event_log::Error) -> bool {
+    error.is_transient() || matches!(error, event_log::Error::UnknownTopic(_))
+}
