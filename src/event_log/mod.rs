@@ -7,6 +7,13 @@
 //!   or unanswered append may have happened.
 //! * A consumer delivers each partition's records in order, from where [`Consumer::seek`] put it. It skips
 //!   nothing: an offset below the log's start, or beyond its end, is an [`Error`], never a jump.
+//!
+//! `conformance.rs` holds every log to this.
+
+#[cfg(test)]
+mod conformance;
+pub mod embedded;
+mod partitioner;
 
 use std::ops::Range;
 
@@ -32,7 +39,8 @@ pub struct TopicPartition {
     pub partition: u32,
 }
 
-#[derive(Debug, thiserror::Error)]
+/// Clones, because one failed commit fails every append that shared it.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("topic `{0}` does not exist")]
     UnknownTopic(String),
@@ -63,7 +71,8 @@ pub trait EventLog: Send + Sync {
     /// Partition and offset of each record, in their order, once all of them are durable.
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, Error>;
 
-    /// At most `limit` records (and at most a few MB) from `from` on; empty at the end of the log.
+    /// At most `limit` records (and at most a few MB, but one if there is one) from `from` on; empty at the end of
+    /// the log.
     async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error>;
 
     /// Joins a group of consumers that share the partitions of `topics`.
@@ -84,10 +93,12 @@ pub enum Delivery {
 /// One member of a group. Dropping it leaves the group.
 #[async_trait]
 pub trait Consumer: Send {
-    /// Waits for the next delivery. Cancel safe: a future that is dropped loses nothing.
+    /// Waits for the next delivery. Cancel safe: a future that is dropped loses nothing. After
+    /// [`Error::OutOfRange`] that partition stands still until it is sought again; the others go on.
     async fn next(&mut self) -> Result<Delivery, Error>;
 
-    /// Delivers from `offset` on, starting or restarting the partition. What was handed out before stays out.
+    /// Delivers from `offset` on, starting or restarting the partition: also one that was paused. What was handed out
+    /// before stays out. Nothing happens to a partition that is not ours (any more), here and in the next two.
     fn seek(&mut self, partition: &TopicPartition, offset: u64);
 
     fn pause(&mut self, partition: &TopicPartition);
