@@ -35,7 +35,7 @@ struct Waiting {
     topic: Arc<Topic>,
     records: Vec<NewRecord>,
     answer: oneshot::Sender<Result<Places, Error>>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Committer {
@@ -55,7 +55,7 @@ impl Committer {
         let share = u32::try_from(bytes).unwrap_or(ROOM_BYTES).min(ROOM_BYTES);
         let room = self.room.clone().acquire_many_owned(share).await.expect("the semaphore is never closed");
         let (answer, mut outcome) = oneshot::channel();
-        self.queue().push(Waiting { topic, records, answer, _room: room });
+        self.queue().push(Waiting { topic, records, answer, room });
         tokio::select! {
             biased;
             outcome = &mut outcome => return outcome.unwrap_or_else(|_| Err(interrupted())),
@@ -81,7 +81,7 @@ impl Committer {
         let mut group = Group::default();
         let (answers, places): (Vec<_>, Vec<_>) = waiting
             .into_iter()
-            .map(|append| ((append.answer, append._room), group.place(&append.topic, append.records)))
+            .map(|append| ((append.answer, append.room), group.place(&append.topic, append.records)))
             .unzip();
         let written = group.write(&self.store);
         if written.is_ok() {
