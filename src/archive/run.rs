@@ -34,7 +34,7 @@ pub struct Archiver<S> {
 /// Archives all sources until `shutdown`, then commits what it holds.
 pub async fn run<S>(archiver: Archiver<S>, shutdown: impl Future<Output = ()>) -> Result<(), Error>
 where
-    S: Fn() -> Vec<Arc<Source>>,
+    S: Fn() -> Vec<Arc<Source>> + Send + Sync,
 {
     let mut shutdown = pin!(shutdown);
     let mut wait = RETRY_FIRST;
@@ -56,7 +56,7 @@ where
 
 async fn session<S>(archiver: &Archiver<S>, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<Ended, Error>
 where
-    S: Fn() -> Vec<Arc<Source>>,
+    S: Fn() -> Vec<Arc<Source>> + Send + Sync,
 {
     let begun = tokio::select! {
         () = &mut shutdown => return Ok(Ended::Shutdown),

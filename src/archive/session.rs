@@ -35,7 +35,7 @@ pub(super) struct Session<'a> {
     clock: &'a Clock,
     settings: &'a Settings,
     progress: &'a Progress,
-    current_sources: &'a dyn Fn() -> Vec<Arc<Source>>,
+    current_sources: &'a (dyn Fn() -> Vec<Arc<Source>> + Send + Sync),
     sources: Vec<Arc<Source>>,
     /// `None`: there are no sources to listen to.
     consumer: Option<Box<dyn Consumer>>,
@@ -49,7 +49,7 @@ struct Finished {
 }
 
 impl<'a> Session<'a> {
-    pub async fn begin<S: Fn() -> Vec<Arc<Source>>>(archiver: &'a Archiver<S>) -> Result<Session<'a>, Error> {
+    pub async fn begin<S: Fn() -> Vec<Arc<Source>> + Send + Sync>(archiver: &'a Archiver<S>) -> Result<Session<'a>, Error> {
         let sources = (archiver.sources)();
         let topics: BTreeSet<String> = sources.iter().map(|source| source.topic.clone()).collect();
         let topics = Vec::from_iter(topics);
@@ -137,9 +137,13 @@ impl<'a> Session<'a> {
     }
 
     /// Tries again until the archive can be read, or is known to be broken.
-    async fn position(&self, source: &Arc<Source>, partition: u32) -> Result<Option<u64>, offline::Error> {
+    fn position(
+        &self,
+        source: &Arc<Source>,
+        partition: u32,
+    ) -> impl Future<Output = Result<Option<u64>, offline::Error>> + Send + 'static {
         let (archive, source) = (self.archive.clone(), source.clone());
-        retried(move || archive.position(&source, partition)).await
+        retried(move || archive.position(&source, partition))
     }
 
     /// Has the partition delivered from where its lanes want it; without a lane it stays silent.

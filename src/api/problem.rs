@@ -1,0 +1,195 @@
+//! What goes wrong → `application/problem+json` (RFC 9457), with a stable `code` and the place of each mistake.
+
+use std::any::Any;
+use std::fmt::Display;
+
+use axum::body::Body;
+use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::event_log;
+use crate::kernel::definition::Diagnostic;
+use crate::online;
+use crate::registry;
+use crate::serving;
+
+/// An error answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the code says what happened.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable, for programs: `UNKNOWN_FEATURE`.
+    pub code: &'static str,
+    /// For people: what is wrong, and what would be right.
+    pub detail: String,
+    /// One for each mistake, where there can be several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Mistake>,
+}
+
+/// One mistake in what was sent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Mistake {
+    /// The file, or the path within the body.
+    pub place: String,
+    /// From 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// From 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    pub detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Display) -> Problem {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Problem { kind: "about:blank", title, status: status.as_u16(), code, detail: detail.to_string(), errors: Vec::new() }
+    }
+
+    pub fn bad_request(code: &'static str, detail: impl Display) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub fn not_found(code: &'static str, detail: impl Display) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// Worth trying again.
+    pub fn unavailable(code: &'static str, detail: impl Display) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// Ours, or the disk's: logged here, with what caused it.
+    pub fn internal(error: &dyn std::error::Error) -> Problem {
+        let mut detail = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            detail = format!("{detail}: {inner}");
+            cause = inner.source();
+        }
+        tracing::error!(detail, "a request failed");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
+    }
+
+    /// Definitions that were refused, every mistake with its place.
+    pub fn definitions(diagnostics: Vec<Diagnostic>) -> Problem {
+        let count = diagnostics.len();
+        let detail = format!("the definitions have {count} mistake{}", if count == 1 { "" } else { "s" });
+        let mut problem = Problem::bad_request("INVALID_DEFINITIONS", detail);
+        problem.errors = diagnostics.into_iter().map(Mistake::from).collect();
+        problem
+    }
+}
+
+impl From<Diagnostic> for Mistake {
+    fn from(diagnostic: Diagnostic) -> Mistake {
+        Mistake {
+            place: diagnostic.path,
+            line: Some(diagnostic.line),
+            column: Some(diagnostic.column),
+            detail: diagnostic.what,
+            help: diagnostic.help,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).expect("made from a status");
+        let body = serde_json::to_vec(&self).expect("a problem is plain data");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<serving::Error> for Problem {
+    fn from(error: serving::Error) -> Problem {
+        match &error {
+            serving::Error::UnknownService(_) => Problem::not_found("UNKNOWN_SERVICE", error),
+            serving::Error::UnknownFeature(_) => Problem::not_found("UNKNOWN_FEATURE", error),
+            serving::Error::NothingWanted => Problem::bad_request("NO_FEATURES", error),
+            serving::Error::MissingKey { .. } => Problem::bad_request("MISSING_KEY", error),
+            serving::Error::UnknownKey(_) => Problem::bad_request("UNKNOWN_KEY", error),
+            serving::Error::Length { .. } => Problem::bad_request("LENGTH_MISMATCH", error),
+            serving::Error::KeyType { .. } => Problem::bad_request("WRONG_KEY_TYPE", error),
+            serving::Error::TooManyRows { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_ROWS", error),
+            serving::Error::Rebuilding(_) => Problem::unavailable("REBUILDING", error),
+            serving::Error::Store(inner) if inner.is_transient() => Problem::unavailable("STORE_UNAVAILABLE", error),
+            serving::Error::Store(_) | serving::Error::Row { .. } => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<event_log::Error> for Problem {
+    fn from(error: event_log::Error) -> Problem {
+        if error.is_transient() { Problem::unavailable("LOG_UNAVAILABLE", error) } else { Problem::internal(&error) }
+    }
+}
+
+impl From<online::Error> for Problem {
+    fn from(error: online::Error) -> Problem {
+        if error.is_transient() { Problem::unavailable("STORE_UNAVAILABLE", error) } else { Problem::internal(&error) }
+    }
+}
+
+impl From<registry::Error> for Problem {
+    fn from(error: registry::Error) -> Problem {
+        match &error {
+            registry::Error::Conflict { .. } => Problem::new(StatusCode::CONFLICT, "CONFLICT", error),
+            _ if error.is_transient() => Problem::unavailable("REGISTRY_UNAVAILABLE", error),
+            _ => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Problem {
+        Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Problem {
+        Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::bad_request("INVALID_QUERY", rejection.body_text())
+    }
+}
+
+pub async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found("NO_SUCH_PATH", format_args!("nothing is served at `{}`; see /docs", uri.path()))
+}
+
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{method}` is not offered at `{}`; see /docs", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}
+
+/// A handler panicked: that is ours, and one request's alone.
+pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+    tracing::error!(panic = text, "a request handler panicked");
+    let detail = "the request met a mistake in Freshet itself; the log of the service has it";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail).into_response()
+}

@@ -1,0 +1,95 @@
+//! Calls to a running service. The only file that knows the HTTP client.
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+
+/// A service at a base URL.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    base: String,
+    key: Option<String>,
+    http: reqwest::Client,
+}
+
+/// What to send, and how it is called.
+pub(super) enum Body {
+    None,
+    Json(Value),
+    Bytes { content_type: &'static str, bytes: Vec<u8> },
+}
+
+impl Client {
+    pub fn new(base: &str, key: Option<String>) -> anyhow::Result<Client> {
+        let http = reqwest::Client::builder().tcp_nodelay(true).build().context("the HTTP client cannot start")?;
+        Ok(Client { base: base.trim_end_matches('/').to_owned(), key, http })
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The JSON of a successful answer; `query` is escaped here.
+    pub async fn call(&self, method: &str, path: &str, query: &[(&str, String)], body: Body) -> anyhow::Result<Value> {
+        let bytes = self.bytes(method, path, query, body).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).with_context(|| format!("{} did not answer {path} with JSON", self.base))
+    }
+
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        self.call("GET", path, query, Body::None).await
+    }
+
+    /// The bytes of a successful answer. A problem answer becomes an error with all its mistakes.
+    pub async fn bytes(&self, method: &str, path: &str, query: &[(&str, String)], body: Body) -> anyhow::Result<Vec<u8>> {
+        let method = method.parse().expect("commands name real methods");
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        request = match body {
+            Body::None => request,
+            Body::Json(json) => request.json(&json),
+            Body::Bytes { content_type, bytes } => request.header("content-type", content_type).body(bytes),
+        };
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = response.bytes().await.with_context(|| format!("{} broke off its answer", self.base))?;
+        if !status.is_success() {
+            bail!("{}", problem_text(&bytes).unwrap_or_else(|| format!("{} answered {status} to {path}", self.base)));
+        }
+        Ok(bytes.to_vec())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_connect() {
+            return anyhow!(
+                "no service answers at {}: start one with `freshet serve`, name another with `--url`, or work without \
+                 one with `--local` where the command has it",
+                self.base
+            );
+        }
+        anyhow!("{} did not answer: {error}", self.base)
+    }
+}
+
+/// A problem as lines for people: the mistakes where there are some, else the detail.
+fn problem_text(bytes: &[u8]) -> Option<String> {
+    let problem: Value = serde_json::from_slice(bytes).ok()?;
+    let detail = problem.get("detail")?.as_str()?.to_owned();
+    let mistakes = problem.get("errors").and_then(Value::as_array).into_iter().flatten();
+    let lines: Vec<String> = mistakes.map(mistake_text).collect();
+    Some(if lines.is_empty() { detail } else { format!("{detail}\n{}", lines.join("\n")) })
+}
+
+fn mistake_text(mistake: &Value) -> String {
+    let text = |name: &str| mistake.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| mistake.get(name).and_then(Value::as_u64);
+    let mut line = text("place").to_owned();
+    if let (Some(row), Some(column)) = (number("line"), number("column")) {
+        line = format!("{line}:{row}:{column}");
+    }
+    line = format!("{line}: {}", text("detail"));
+    if text("help").is_empty() { line } else { format!("{line}\n  help: {}", text("help")) }
+}

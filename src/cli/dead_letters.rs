@@ -1,0 +1,65 @@
+//! `freshet dead-letters list|show`. Replaying them comes in a later release.
+
+use std::process::ExitCode;
+
+use crate::cli::Common;
+use crate::cli::output::{self, Format};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet dead-letters list --source purchases")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// The newest rejected records of a source
+    List {
+        /// Of which source
+        #[arg(long)]
+        source: String,
+        /// Only those with this reason, such as `missing_field`
+        #[arg(long)]
+        reason: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// One rejected record, with its bytes
+    Show {
+        /// Of which source
+        #[arg(long)]
+        source: String,
+        partition: u32,
+        offset: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.action {
+        Action::List { source, reason, limit, common } => {
+            let mut query = vec![("source", source), ("limit", limit.to_string())];
+            query.extend(reason.map(|reason| ("reason", reason)));
+            let answer = common.connection.client()?.get("/v1/dead-letters", &query).await?;
+            match common.output {
+                Format::Json => println!("{}", output::json(&answer)),
+                Format::Table => {
+                    let columns = ["partition", "offset", "ingestion_time", "reason", "field", "detail"];
+                    let rows = answer["dead_letters"].as_array().into_iter().flatten();
+                    let row = |letter: &serde_json::Value| columns.map(|name| output::cell(&letter[name])).to_vec();
+                    println!("{}", output::table(&columns, rows.map(row)));
+                }
+            }
+        }
+        Action::Show { source, partition, offset, common } => {
+            let path = format!("/v1/dead-letters/{source}/{partition}/{offset}");
+            println!("{}", output::json(&common.connection.client()?.get(&path, &[]).await?));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,24 @@
+//! `freshet explain VIEW`: the compiled plan of a view.
+
+use std::process::ExitCode;
+
+use crate::cli::definitions;
+use crate::cli::output;
+use crate::cli::service::LocalOrRemote;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet explain household_spend")]
+pub(super) struct Arguments {
+    /// A feature view
+    view: String,
+    #[command(flatten)]
+    service: LocalOrRemote,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let service = arguments.service.connect().await?;
+    let found = definitions::find(&service.client, &arguments.view, Some("feature_view")).await;
+    service.close().await?;
+    println!("{}", output::cell(&found?["plan"]));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,53 @@
+//! `freshet get SERVICE key=value…`: a lookup from the shell.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde_json::Value;
+
+use crate::cli::Common;
+use crate::cli::output::{self, Format};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet get recommender household_id=900 product_id=995242")]
+pub(super) struct Arguments {
+    /// A feature service
+    service: String,
+    /// The entity's keys
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let keys = arguments.keys.iter().map(|pair| {
+        let (key, value) = pair.split_once('=').ok_or_else(|| anyhow!("`{pair}` is not key=value"))?;
+        Ok((key, value.to_owned()))
+    });
+    let keys: Vec<(&str, String)> = keys.collect::<anyhow::Result<_>>()?;
+    let client = arguments.common.connection.client()?;
+    let answer = client.get(&format!("/v1/online-features/{}", arguments.service), &keys).await?;
+    match arguments.common.output {
+        Format::Json => println!("{}", output::json(&answer)),
+        Format::Table => {
+            println!("{}", table(&answer));
+            println!("as of {}", output::cell(&answer["as_of"]));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each column of a lookup of one entity.
+pub(super) fn table(answer: &Value) -> String {
+    let columns = answer["columns"].as_array().into_iter().flatten();
+    let row = |column: &Value| {
+        ["name", "values", "statuses", "event_times"]
+            .map(|name| match &column[name] {
+                Value::Array(items) => items.first().map(output::cell).unwrap_or_default(),
+                other => output::cell(other),
+            })
+            .to_vec()
+    };
+    output::table(&["feature", "value", "status", "newest event"], columns.map(row))
+}

@@ -1,0 +1,159 @@
+//! Files → events, a bounded number at a time.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use arrow::csv;
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
+use serde_json::{Map, Value};
+
+pub(in crate::cli) enum Input {
+    /// NDJSON.
+    Stdin,
+    NdJson(PathBuf),
+    Csv(PathBuf),
+    Parquet(PathBuf),
+    /// Parquet in memory, and its number of rows.
+    Bundled(Bytes, u64),
+}
+
+/// One event on its way in.
+pub(super) enum Row {
+    /// As it stands in the file.
+    Line(String),
+    Object(Map<String, Value>),
+}
+
+type Chunk = anyhow::Result<Vec<Row>>;
+
+impl Input {
+    pub fn of_path(path: &Path) -> Input {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            _ if path.as_os_str() == "-" => Input::Stdin,
+            Some("csv") => Input::Csv(path.to_owned()),
+            Some("parquet") => Input::Parquet(path.to_owned()),
+            _ => Input::NdJson(path.to_owned()),
+        }
+    }
+
+    /// Where it is cheap to know.
+    pub fn row_count(&self) -> Option<u64> {
+        match self {
+            Input::Bundled(_, rows) => Some(*rows),
+            Input::Parquet(path) => {
+                let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).ok()?).ok()?;
+                u64::try_from(reader.metadata().file_metadata().num_rows()).ok()
+            }
+            Input::Stdin | Input::NdJson(_) | Input::Csv(_) => None,
+        }
+    }
+}
+
+impl Row {
+    /// Empty where the line is not an object: the service then says what is wrong with it.
+    pub fn object(&self) -> Map<String, Value> {
+        match self {
+            Row::Line(line) => serde_json::from_str(line).unwrap_or_default(),
+            Row::Object(object) => object.clone(),
+        }
+    }
+}
+
+/// The events of an input in chunks. CSV cells become what the source's `definition` declares.
+pub(super) fn chunks(input: &Input, definition: &Value, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
+    let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
+    Ok(match input {
+        Input::Stdin => lines(BufReader::new(std::io::stdin()), size),
+        Input::NdJson(path) => lines(BufReader::new(open(path)?), size),
+        Input::Csv(path) => csv_chunks(path, open(path)?, definition, size)?,
+        Input::Parquet(path) => {
+            parquet_chunks(open(path)?, size).with_context(|| format!("cannot read {} as Parquet", path.display()))?
+        }
+        Input::Bundled(bytes, _) => parquet_chunks(bytes.clone(), size)?,
+    })
+}
+
+/// Every `step`-th event of an input that is a table.
+pub(in crate::cli) fn every(input: &Input, step: usize) -> anyhow::Result<Vec<Value>> {
+    let mut events = Vec::new();
+    for chunk in chunks(input, &Value::Null, step)? {
+        events.extend(chunk?.first().map(|row| Value::Object(row.object())));
+    }
+    Ok(events)
+}
+
+fn lines(reader: impl BufRead + 'static, size: usize) -> Box<dyn Iterator<Item = Chunk>> {
+    let mut lines = reader.lines();
+    Box::new(std::iter::from_fn(move || {
+        let mut chunk = Vec::new();
+        for line in lines.by_ref() {
+            match line {
+                Ok(line) if line.trim().is_empty() => continue,
+                Ok(line) => chunk.push(Row::Line(line)),
+                Err(error) => return Some(Err(error.into())),
+            }
+            if chunk.len() == size {
+                break;
+            }
+        }
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    }))
+}
+
+fn parquet_chunks(file: impl ChunkReader + 'static, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(size).build()?;
+    Ok(Box::new(reader.map(|batch| objects(&batch?))))
+}
+
+fn csv_chunks(path: &Path, file: File, definition: &Value, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
+    let mut head = String::new();
+    let cannot = || format!("cannot read {} as CSV", path.display());
+    BufReader::new(File::open(path)?).read_line(&mut head).with_context(cannot)?;
+    // Every cell as text: only the source knows whether `007` is a number.
+    let format = csv::reader::Format::default().with_header(true);
+    let (schema, _) = format.infer_schema(head.as_bytes(), Some(0)).with_context(cannot)?;
+    let fields = schema.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let reader = csv::ReaderBuilder::new(schema).with_header(true).with_batch_size(size).build(file).with_context(cannot)?;
+    let types = field_types(definition);
+    Ok(Box::new(reader.map(move |batch| {
+        let typed = |row| match row {
+            Row::Object(object) => Row::Object(object.into_iter().map(|(name, cell)| typed_cell(&types, name, cell)).collect()),
+            line => line,
+        };
+        Ok(objects(&batch?)?.into_iter().map(typed).collect())
+    })))
+}
+
+fn field_types(definition: &Value) -> Vec<(String, String)> {
+    let fields = definition["fields"].as_array().into_iter().flatten();
+    fields.filter_map(|field| Some((field["name"].as_str()?.to_owned(), field["type"].as_str()?.to_owned()))).collect()
+}
+
+/// Text that is a number or a truth value where the source wants one; other text stays, for the service to judge.
+fn typed_cell(types: &[(String, String)], name: String, cell: Value) -> (String, Value) {
+    let wanted = types.iter().find(|(field, _)| *field == name).map_or("string", |(_, wanted)| wanted);
+    let typed = match (&cell, wanted) {
+        (Value::String(text), "int32" | "int64" | "float32" | "float64" | "bool" | "timestamp") => {
+            serde_json::from_str(text).ok().filter(|value: &Value| value.is_number() || value.is_boolean())
+        }
+        _ => None,
+    };
+    (name, typed.unwrap_or(cell))
+}
+
+fn objects(batch: &RecordBatch) -> Chunk {
+    let mut bytes = Vec::new();
+    let mut writer = arrow_json::LineDelimitedWriter::new(&mut bytes);
+    writer.write(batch)?;
+    writer.finish()?;
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| Ok(Row::Object(serde_json::from_slice(line)?))).collect()
+}

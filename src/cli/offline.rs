@@ -1,0 +1,184 @@
+//! `freshet backfill`, `freshet training-set` and `freshet parity`: jobs over the archive.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use crate::cli::client::{Body, Client};
+use crate::cli::output::{self, Format};
+use crate::cli::service::LocalOrRemote;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet backfill household_spend --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --every 1d")]
+pub(super) struct BackfillArguments {
+    /// A feature view
+    view: String,
+    /// The first instant, RFC 3339
+    #[arg(long)]
+    from: String,
+    /// The instants end before this one, RFC 3339
+    #[arg(long)]
+    to: String,
+    /// From one instant to the next: 1h, 1d
+    #[arg(long)]
+    every: String,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet training-set recommender --spine labels.csv --out training.parquet")]
+pub(super) struct TrainingSetArguments {
+    /// A feature service
+    #[arg(value_name = "SERVICE")]
+    name: String,
+    /// Rows to append features to: Parquet, CSV or Arrow, with the keys and a label time
+    #[arg(long, value_name = "FILE")]
+    spine: PathBuf,
+    /// Where to write the training set: .parquet or .csv
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The column of the spine with the label time
+    #[arg(long, default_value = "event_timestamp", value_name = "COLUMN")]
+    label_time: String,
+    /// What a row may know: what a lookup would have known, or all that happened
+    #[arg(long, value_parser = ["as_served", "event_time"], default_value = "as_served")]
+    knowledge: String,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet parity")]
+pub(super) struct ParityArguments {
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// How to print the outcome
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(flatten)]
+    service: LocalOrRemote,
+}
+
+pub(super) async fn backfill(arguments: BackfillArguments) -> anyhow::Result<ExitCode> {
+    let BackfillArguments { view, from, to, every, run } = arguments;
+    let service = run.service.connect().await?;
+    let body = Body::Json(json!({ "view": view, "from": from, "to": to, "every": every }));
+    let job = run_job(&service.client, "/v1/backfills", &[], body).await;
+    service.close().await?;
+    let job = job?;
+    match run.output {
+        Format::Json => println!("{}", output::json(&job)),
+        Format::Table => println!("{} rows in {}", job["result"]["rows"], output::cell(&job["result"]["folder"])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn training_set(arguments: TrainingSetArguments) -> anyhow::Result<ExitCode> {
+    let service = arguments.run.service.connect().await?;
+    let TrainingSetArguments { spine, out, .. } = &arguments;
+    let query = [("label_time", arguments.label_time.clone()), ("knowledge", arguments.knowledge.clone())];
+    let job = cut(&service.client, &arguments.name, spine, out, &query).await;
+    service.close().await?;
+    let job = job?;
+    match arguments.run.output {
+        Format::Json => println!("{}", output::json(&job)),
+        Format::Table => println!("{} rows in {}", job["result"]["rows"], arguments.out.display()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends the spine, waits for the cut, and writes it to `out`; `options` as `/v1/training-sets` has them.
+pub(super) async fn cut(
+    client: &Client,
+    service: &str,
+    spine: &Path,
+    out: &Path,
+    options: &[(&str, String)],
+) -> anyhow::Result<Value> {
+    let format = result_format(out)?;
+    let bytes = std::fs::read(spine).with_context(|| format!("cannot read {}", spine.display()))?;
+    let body = Body::Bytes { content_type: content_type(spine)?, bytes };
+    let query = [&[("service", service.to_owned())], options].concat();
+    let job = run_job(client, "/v1/training-sets", &query, body).await?;
+    let path = format!("/v1/training-sets/{}/data", output::cell(&job["id"]));
+    let data = client.bytes("GET", &path, &[("format", format.to_owned())], Body::None).await?;
+    // Written beside and renamed: a file of that name is always whole.
+    let partial = out.with_extension("partial");
+    let cannot = || format!("cannot write {}", out.display());
+    std::fs::write(&partial, data).with_context(cannot)?;
+    std::fs::rename(&partial, out).with_context(cannot)?;
+    Ok(job)
+}
+
+pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCode> {
+    let service = arguments.run.service.connect().await?;
+    let report = service.client.call("POST", "/v1/parity", &[], Body::None).await;
+    service.close().await?;
+    let report = report?;
+    match arguments.run.output {
+        Format::Json => println!("{}", output::json(&report)),
+        Format::Table => println!("{}", parity_table(&report)),
+    }
+    Ok(if report["different"] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The report in lines for people: one for each feature that differs, and the sums.
+pub(super) fn parity_table(report: &Value) -> String {
+    let features = report["features"].as_array().into_iter().flatten();
+    let columns = ["feature", "compared", "different", "unchecked"];
+    let rows = features.map(|feature| columns.map(|name| output::cell(&feature[name])).to_vec());
+    let mut text = output::table(&columns, rows);
+    for example in report["examples"].as_array().into_iter().flatten() {
+        text.push_str(&format!("\n{}", output::cell(example)));
+    }
+    let sums = ["compared", "different", "unchecked"].map(|name| format!("{} {name}", report[name]));
+    format!("{text}\n{} values of {} lookups", sums.join(", "), report["lookups"])
+}
+
+/// Starts a job and waits for its end, with a bar on a terminal.
+pub(super) async fn run_job(client: &Client, path: &str, query: &[(&str, String)], body: Body) -> anyhow::Result<Value> {
+    let mut job = client.call("POST", path, query, body).await?;
+    let url = format!("{path}/{}", output::cell(&job["id"]));
+    let bar = output::progress(&output::cell(&job["kind"]), 100);
+    let mut pause = Duration::from_millis(10);
+    while job["state"] == "running" {
+        bar.set_position((job["progress"].as_f64().unwrap_or_default() * 100.0) as u64);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+        job = client.get(&url, &[]).await?;
+    }
+    bar.finish_and_clear();
+    if job["state"] != "done" {
+        bail!("job {} {}: {}", output::cell(&job["id"]), output::cell(&job["state"]), output::cell(&job["error"]));
+    }
+    Ok(job)
+}
+
+fn content_type(spine: &Path) -> anyhow::Result<&'static str> {
+    match extension(spine) {
+        "csv" => Ok("text/csv"),
+        "parquet" => Ok("application/vnd.apache.parquet"),
+        "arrow" => Ok("application/vnd.apache.arrow.file"),
+        _ => bail!("{} ends in none of .parquet, .csv and .arrow", spine.display()),
+    }
+}
+
+fn result_format(out: &Path) -> anyhow::Result<&'static str> {
+    match extension(out) {
+        "csv" => Ok("csv"),
+        "parquet" => Ok("parquet"),
+        _ => bail!("{} ends in neither .parquet nor .csv", out.display()),
+    }
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}

@@ -1,0 +1,41 @@
+//! How commands print: tables for people, JSON for programs, progress on a terminal.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// Rows under headers, without frames, as wide as the terminal.
+pub(super) fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(headers.iter().map(|header| header.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+pub(super) fn json(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("a JSON value is always JSON")
+}
+
+/// A JSON value in a cell: text without quotes, nothing for null.
+pub(super) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A progress bar on a terminal; log lines elsewhere.
+pub(super) fn progress(what: &str, total: u64) -> indicatif::ProgressBar {
+    let style = "{msg} [{bar:32}] {human_pos}/{human_len} {per_sec} {eta}";
+    let style = indicatif::ProgressStyle::with_template(style).expect("the template is constant").progress_chars("=> ");
+    indicatif::ProgressBar::new(total).with_style(style).with_message(what.to_owned())
+}

@@ -1,0 +1,86 @@
+//! `freshet serve`: the service, until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  freshet serve --data-dir /var/lib/freshet --listen 127.0.0.1:6566")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// How log lines look
+    #[arg(long, env = "FRESHET_LOG_FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    log_format: String,
+}
+
+/// The settings of the service. A flag counts before the environment (`FRESHET_…`), and that before the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Settings {
+    /// Where the embedded parts keep their data
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+    /// The address to serve on
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The name space of this process
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+    /// Any other setting, by name; `freshet config` lists them
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// The settings file; ./freshet.yaml where there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Settings {
+    pub fn in_folder(data_dir: String, listen: String) -> Settings {
+        Settings { data_dir: Some(data_dir), listen: Some(listen), ..Settings::default() }
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Settings {
+        self.set.push(format!("{name}={value}"));
+        self
+    }
+
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let mut flags = BTreeMap::new();
+        for (name, value) in [("data_dir", &self.data_dir), ("listen", &self.listen), ("project", &self.project)] {
+            flags.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
+        }
+        for pair in &self.set {
+            let (name, value) = pair.split_once('=').ok_or_else(|| anyhow!("`--set {pair}` is not NAME=VALUE"))?;
+            flags.insert(name.to_owned(), value.to_owned());
+        }
+        let file = self.file()?;
+        Config::resolve(&flags, |name| std::env::var(name).ok(), file.as_deref())
+            .map_err(|mistakes| anyhow!("{}", mistakes.join("\n")))
+    }
+
+    fn file(&self) -> anyhow::Result<Option<String>> {
+        let usual = PathBuf::from("freshet.yaml");
+        let path = match &self.config {
+            Some(path) => path,
+            None if usual.exists() => &usual,
+            None => return Ok(None),
+        };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(text))
+    }
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let format = if arguments.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
+    telemetry::init(format, "info");
+    let app = App::start(arguments.settings.config()?).await?;
+    tracing::info!(url = app.url(), "serving; stop with Ctrl-C");
+    app.until_stopped().await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,133 @@
+//! A request → the live versions that it reads, and the entity keys of its rows.
+
+use std::sync::Arc;
+
+use crate::kernel::definition::Entity;
+use crate::kernel::key::{EntityKey, KeyPart};
+use crate::kernel::name::{FeatureRef, Name};
+use crate::kernel::plan::ViewPlan;
+use crate::kernel::value::ValueType;
+use crate::registry::catalogue::Catalogue;
+use crate::serving::{Error, MOST_ROWS, Request, Wanted};
+
+pub(super) struct Resolved {
+    pub views: Vec<ResolvedView>,
+    /// View and feature of each column of the answer.
+    pub columns: Vec<(usize, usize)>,
+}
+
+pub(super) struct ResolvedView {
+    pub plan: Arc<ViewPlan>,
+    /// One for each row of the request; `None` where a part of the key is null.
+    pub keys: Vec<Option<EntityKey>>,
+}
+
+pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolved, Error> {
+    let rows = row_count(request)?;
+    let wanted = wanted_features(catalogue, &request.wanted)?;
+    let mut resolved = Resolved { views: Vec::new(), columns: Vec::with_capacity(wanted.len()) };
+    for feature in wanted {
+        let known = resolved.views.iter().position(|view| view.plan.name == feature.view);
+        let view = match known {
+            Some(view) => view,
+            None => {
+                let plan = live_version(catalogue, &feature.view)?;
+                let keys = entity_keys(&plan, request, rows)?;
+                resolved.views.push(ResolvedView { plan, keys });
+                resolved.views.len() - 1
+            }
+        };
+        // A feature that only the version being built has is as good as the view being built.
+        let features = &resolved.views[view].plan.features;
+        let index = features.iter().position(|candidate| candidate.name == feature.feature);
+        resolved.columns.push((view, index.ok_or_else(|| Error::Rebuilding(feature.view.clone()))?));
+    }
+    refuse_unknown_keys(&resolved, request)?;
+    Ok(resolved)
+}
+
+fn row_count(request: &Request) -> Result<usize, Error> {
+    let Some((first, values)) = request.entities.first() else { return Ok(0) };
+    let expected = values.len();
+    for (key, values) in &request.entities {
+        if values.len() != expected {
+            let (key, first) = (key.clone(), first.clone());
+            return Err(Error::Length { key, found: values.len(), first, expected });
+        }
+    }
+    if expected > MOST_ROWS {
+        return Err(Error::TooManyRows { rows: expected });
+    }
+    Ok(expected)
+}
+
+fn wanted_features(catalogue: &Catalogue, wanted: &Wanted) -> Result<Vec<FeatureRef>, Error> {
+    let features = match wanted {
+        Wanted::Service(name) => {
+            let service = catalogue.plan.service(name).ok_or_else(|| Error::UnknownService(name.clone()))?;
+            return Ok(service.features.clone());
+        }
+        Wanted::Features(features) => features,
+    };
+    let mut refs = Vec::with_capacity(features.len());
+    for text in features {
+        let unknown = || Error::UnknownFeature(text.clone());
+        let (view_name, feature) = match text.split_once(':') {
+            Some((view, feature)) => (view, Some(feature)),
+            None => (text.as_str(), None),
+        };
+        let view = catalogue.plan.view(view_name).ok_or_else(unknown)?;
+        let selected = view.features.iter().filter(|candidate| feature.is_none_or(|name| candidate.name == *name));
+        let before = refs.len();
+        refs.extend(selected.map(|found| FeatureRef { view: view.name.clone(), feature: found.name.clone() }));
+        if refs.len() == before {
+            return Err(unknown());
+        }
+    }
+    if refs.is_empty() { Err(Error::NothingWanted) } else { Ok(refs) }
+}
+
+fn live_version(catalogue: &Catalogue, view: &Name) -> Result<Arc<ViewPlan>, Error> {
+    catalogue.serving(view.as_str()).cloned().ok_or_else(|| Error::Rebuilding(view.clone()))
+}
+
+fn entity_keys(view: &ViewPlan, request: &Request, rows: usize) -> Result<Vec<Option<EntityKey>>, Error> {
+    let columns = view.entity.keys.iter().map(|(key, value_type)| {
+        let found = request.entities.iter().find(|(name, _)| *key == **name);
+        let (name, values) = found.ok_or_else(|| missing(&view.entity, key, &view.name))?;
+        check_types(name, values, value_type)?;
+        Ok(values)
+    });
+    let columns: Vec<&Vec<Option<KeyPart>>> = columns.collect::<Result<_, Error>>()?;
+    let key = |row: usize| {
+        let parts: Option<Vec<KeyPart>> = columns.iter().map(|column| column[row].clone()).collect();
+        parts.map(|parts| EntityKey::encode(&parts))
+    };
+    Ok((0..rows).map(key).collect())
+}
+
+fn missing(entity: &Entity, key: &Name, view: &Name) -> Error {
+    Error::MissingKey { key: key.clone(), entity: entity.name.clone(), view: view.clone() }
+}
+
+fn check_types(key: &str, values: &[Option<KeyPart>], expected: &ValueType) -> Result<(), Error> {
+    for (row, value) in values.iter().enumerate() {
+        let found = match value {
+            Some(KeyPart::Text(_)) if *expected != ValueType::String => "a string",
+            Some(KeyPart::Int(_)) if *expected == ValueType::String => "a number",
+            _ => continue,
+        };
+        return Err(Error::KeyType { key: key.to_owned(), row, found, expected: expected.clone() });
+    }
+    Ok(())
+}
+
+fn refuse_unknown_keys(resolved: &Resolved, request: &Request) -> Result<(), Error> {
+    let known = |name: &str| {
+        resolved.views.iter().any(|view| view.plan.entity.keys.iter().any(|(key, _)| *key == *name))
+    };
+    match request.entities.iter().find(|(name, _)| !known(name)) {
+        Some((name, _)) => Err(Error::UnknownKey(name.clone())),
+        None => Ok(()),
+    }
+}
