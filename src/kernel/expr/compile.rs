@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion_common::{DFSchema, DataFusionError, Result, ScalarValue, ToDFSchema};
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion_common::{DFSchema, DataFusionError, Result, ScalarValue, ToDFSchema, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion_expr::{BinaryExpr as LogicalBinary, Expr, ExprSchemable, Operator};
+use datafusion_expr::{BinaryExpr as LogicalBinary, Cast, Expr, ExprSchemable, Operator};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
@@ -25,6 +25,9 @@ use super::Fault;
 use super::functions::Offered;
 use super::parse::{lower_first, offset_of};
 use crate::kernel::value::ValueType;
+
+/// The most nodes that the arguments of a rewritten function may have.
+const LARGEST: usize = 300;
 
 pub(super) fn compile(
     text: &str,
@@ -54,7 +57,8 @@ fn plan(parsed: SqlExpr, columns: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
     let planned = planner.sql_to_expr(parsed, &schema, &mut PlannerContext::new())?;
     let context = SimplifyContext::builder().with_schema(Arc::clone(&schema)).build();
     // Rewrites need coerced arguments, and what they give (a CASE, say) needs coercion again.
-    let coerced = ExprSimplifier::new(context.clone()).coerce(planned, &schema)?;
+    let coerced = ExprSimplifier::new(context.clone()).coerce(planned.clone(), &schema)?;
+    refuse_implicit_parsing(&planned, &coerced, &schema)?;
     let rewritten = coerced.transform_up(|expr| rewrite(expr, &schema, &context)).data()?;
     let logical = ExprSimplifier::new(context).coerce(rewritten, &schema)?;
     let props = ExecutionProps::new();
@@ -65,14 +69,20 @@ fn plan(parsed: SqlExpr, columns: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
 
 fn rewrite(expr: Expr, schema: &DFSchema, context: &SimplifyContext) -> Result<Transformed<Expr>> {
     match expr {
-        // These three can only be evaluated as the CASE that they stand for.
-        Expr::ScalarFunction(ScalarFunction { func, args }) if matches!(func.name(), "coalesce" | "nvl" | "nvl2") => {
+        // These two can only be evaluated as the CASE that they stand for, in which an argument stands twice.
+        Expr::ScalarFunction(ScalarFunction { func, args }) if matches!(func.name(), "coalesce" | "nvl") => {
+            check_size(&args)?;
             Ok(match func.simplify(args, context)? {
                 ExprSimplifyResult::Simplified(case) => Transformed::yes(case),
                 ExprSimplifyResult::Original(args) => {
                     Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))
                 }
             })
+        }
+        // Nanoseconds end in the year 2262: where a coercion or a function chose them, microseconds take their place.
+        Expr::Cast(Cast { expr, field }) if is_nanoseconds(field.data_type()) => Ok(Transformed::yes(to_micros(*expr))),
+        expr @ Expr::ScalarFunction(_) if is_nanoseconds(&expr.get_type(schema)?) => {
+            Ok(Transformed::yes(to_micros(expr)))
         }
         // Negation wraps, and cannot be told not to; subtraction can.
         Expr::Negative(operand) if operand.get_type(schema)?.is_integer() => {
@@ -82,6 +92,59 @@ fn rewrite(expr: Expr, schema: &DFSchema, context: &SimplifyContext) -> Result<T
         }
         expr => Ok(Transformed::no(expr)),
     }
+}
+
+/// Nested calls double at each level: what a short text asks for must stay small.
+fn check_size(args: &[Expr]) -> Result<()> {
+    let mut nodes = 0;
+    for arg in args {
+        arg.apply(|_| {
+            nodes += 1;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    if nodes > LARGEST {
+        return plan_err!("`coalesce` is nested too deeply; give one call all the arguments");
+    }
+    Ok(())
+}
+
+fn is_nanoseconds(arrow: &DataType) -> bool {
+    matches!(arrow, DataType::Timestamp(TimeUnit::Nanosecond, _))
+}
+
+fn to_micros(expr: Expr) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), ValueType::Timestamp.to_arrow()))
+}
+
+/// DataFusion would read a string column as a number, or as a time, wherever it meets one; it mostly fails, on each
+/// event anew. Whoever means it writes the cast.
+fn refuse_implicit_parsing(planned: &Expr, coerced: &Expr, schema: &DFSchema) -> Result<()> {
+    let written = parsed_strings(planned, schema)?;
+    let needed = parsed_strings(coerced, schema)?;
+    match needed.iter().find(|cast| !written.contains(cast)) {
+        Some(Cast { expr, field }) => {
+            let target = field.data_type();
+            plan_err!("`{expr}` is a string where {target} is needed; cast it if that is meant, or quote the literal")
+        }
+        None => Ok(()),
+    }
+}
+
+/// The casts that turn a string, other than a literal, into another type.
+fn parsed_strings(expr: &Expr, schema: &DFSchema) -> Result<Vec<Cast>> {
+    let mut casts = Vec::new();
+    expr.apply(|node| {
+        if let Expr::Cast(cast) = node
+            && !matches!(*cast.expr, Expr::Literal(..))
+            && cast.expr.get_type(schema)?.is_string()
+            && !cast.field.data_type().is_string()
+        {
+            casts.push(cast.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(casts)
 }
 
 fn fail_on_overflow(node: Arc<dyn PhysicalExpr>) -> Transformed<Arc<dyn PhysicalExpr>> {
@@ -117,7 +180,7 @@ fn planning_fault(text: &str, error: &DataFusionError) -> Fault {
 
 /// DataFusion's messages name Arrow's types; definitions know them by others.
 fn in_our_words(message: &str) -> String {
-    const NAMES: [(&str, &str); 8] = [
+    const NAMES: [(&str, &str); 10] = [
         ("LargeUtf8", "string"),
         ("Utf8View", "string"),
         ("Utf8", "string"),
@@ -126,6 +189,8 @@ fn in_our_words(message: &str) -> String {
         ("Float64", "float64"),
         ("Float32", "float32"),
         ("Boolean", "bool"),
+        ("Date32", "date"),
+        ("Timestamp(ns)", "timestamp"),
     ];
     NAMES.iter().fold(message.to_owned(), |message, (arrow, ours)| message.replace(arrow, ours))
 }

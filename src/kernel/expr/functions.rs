@@ -10,7 +10,7 @@ use datafusion_common::datatype::DataTypeExt;
 use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
-use datafusion_functions::core::{coalesce, greatest, least, nullif, nvl, nvl2};
+use datafusion_functions::core::{coalesce, greatest, least, nullif, nvl};
 use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion_functions::datetime::{date_part, date_trunc, make_date, to_date, to_unixtime};
 use datafusion_functions::math::{abs, ceil, floor, isnan, nanvl, round, signum, sqrt, trunc};
@@ -31,7 +31,6 @@ static OFFERED: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         coalesce(),
         nullif(),
         nvl(),
-        nvl2(),
         greatest(),
         least(),
         // Numbers.

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::compute::concat;
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Date32Type, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;
 
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
 
 /// A compiled, type-checked, immutable expression over the columns of one schema.
@@ -75,12 +75,16 @@ impl Expression {
         &self.value_type
     }
 
-    /// `None` where some row fails. A time outside the years 0001 to 9999 is a failure like any other.
+    /// `None` where some row fails. A time or date outside the years 0001 to 9999 is a failure like any other.
     fn try_evaluate(&self, batch: &RecordBatch) -> Option<ArrayRef> {
         let values = self.physical.evaluate(batch).and_then(|values| values.into_array(batch.num_rows())).ok()?;
-        let fits = match values.as_primitive_opt::<TimestampMicrosecondType>() {
-            Some(times) => times.iter().flatten().all(|micros| EventTime::from_micros(micros).is_some()),
-            None => true,
+        let within_years = |micros: i64| EventTime::from_micros(micros).is_some();
+        let fits = if let Some(times) = values.as_primitive_opt::<TimestampMicrosecondType>() {
+            times.iter().flatten().all(within_years)
+        } else if let Some(dates) = values.as_primitive_opt::<Date32Type>() {
+            dates.iter().flatten().all(|days| within_years(i64::from(days) * Micros::DAY.get()))
+        } else {
+            true
         };
         fits.then_some(values)
     }

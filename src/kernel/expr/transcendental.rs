@@ -16,7 +16,9 @@ pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     unary.chain([power, angle]).map(|function| Arc::new(ScalarUDF::new_from_impl(function)))
 }
 
-const UNARY: [(&str, fn(f64) -> f64); 11] = [
+type OfOne = fn(f64) -> f64;
+
+const UNARY: [(&str, OfOne); 11] = [
     ("acos", libm::acos),
     ("asin", libm::asin),
     ("atan", libm::atan),
@@ -40,7 +42,7 @@ struct Transcendental {
 
 #[derive(Debug)]
 enum Apply {
-    Unary(fn(f64) -> f64),
+    Unary(OfOne),
     Binary(fn(f64, f64) -> f64),
 }
 
