@@ -11,7 +11,7 @@ pub(super) const KEYS_EXAMPLE: &str = "[{ name: user_id, type: string }]";
 
 pub(super) fn read(fields: &mut Fields, name: Name, found: &mut Findings) -> Option<Entity> {
     let about = fields.about(found);
-    let entry = fields.required("keys", KEYS_EXAMPLE, found)?;
+    let entry = fields.required("keys", KEYS_EXAMPLE)?;
     let items = entry.items(&format!("`keys: {KEYS_EXAMPLE}`"), found)?;
     let mut keys: Vec<(Name, ValueType)> = Vec::with_capacity(items.len());
     for item in &items {
@@ -26,8 +26,8 @@ pub(super) fn read(fields: &mut Fields, name: Name, found: &mut Findings) -> Opt
 
 fn key(item: &Entry, found: &mut Findings) -> Option<(Name, ValueType)> {
     let mut fields = Fields::of(item, "a key", "`{ name: user_id, type: string }`", found)?;
-    let name = fields.required("name", "user_id", found).and_then(|entry| entry.name(found));
-    let value_type = fields.required("type", "string", found).and_then(|entry| key_type(&entry, found));
+    let name = fields.required("name", "user_id").and_then(|entry| entry.name(found));
+    let value_type = fields.required("type", "string").and_then(|entry| key_type(&entry, found));
     fields.finish(found);
     Some((name?, value_type?))
 }

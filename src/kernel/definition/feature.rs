@@ -27,7 +27,7 @@ const NOT_YET: [&str; 6] = ["approx_count_distinct", "quantile", "top_k", "histo
 pub(super) fn read(item: &Entry, columns: Option<&[Column]>, found: &mut Findings) -> Vec<(Place, Feature)> {
     let Some(mut fields) = Fields::of(item, "a feature", EXAMPLE, found) else { return Vec::new() };
     let mistakes_before = found.count();
-    let name_entry = fields.required("name", "views", found);
+    let name_entry = fields.required("name", "views");
     let name = name_entry.as_ref().and_then(|entry| entry.name(found));
     let description = fields.optional("description").and_then(|entry| entry.text("text", found)).map(str::to_owned);
     let windows = fields.optional("windows").map(|entry| windows::read(&entry, found));
@@ -73,7 +73,7 @@ fn call(
     refused: bool,
     found: &mut Findings,
 ) -> Option<(Call, Option<usize>)> {
-    let entry = fields.required("aggregate", "count", found);
+    let entry = fields.required("aggregate", "count");
     let function = entry.as_ref().and_then(|entry| function(entry, found));
     let column_entry = fields.optional("column");
     let Some(function) = function else {
@@ -132,6 +132,10 @@ fn parameters(function: &Function, fields: &mut Fields, found: &mut Findings) ->
 
 /// A parameter that only other aggregates take.
 fn refuse_foreign(function: &Function, name: &'static str, fields: &mut Fields, found: &mut Findings) {
+    // Asked for only where it is given, lest it be suggested.
+    if !fields.has(name) {
+        return;
+    }
     if let Some(entry) = fields.optional(name) {
         let takes = |function: &&&Function| function.parameters.iter().any(|rule| rule.name == name);
         let others: Vec<&str> = FUNCTIONS.iter().filter(takes).map(|function| function.name).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::kernel::definition::feature::{self, Column};
-use crate::kernel::definition::fields::{Entry, Fields};
+use crate::kernel::definition::fields::{Entry, Fields, nearest_name};
 use crate::kernel::definition::findings::{Findings, Place};
 use crate::kernel::definition::resolve::Known;
 use crate::kernel::definition::{Entity, Feature, FeatureView, Source, SourceField, schema_with, suggest};
@@ -14,6 +14,7 @@ use crate::kernel::expr::Expression;
 use crate::kernel::name::Name;
 use crate::kernel::value::ValueType;
 
+const EXPRESSION_HELP: &str = "an SQL expression over fields and columns, as in `event = 'view' and price > 10`";
 const FEATURES_EXAMPLE: &str = "[{ name: views, aggregate: count, windows: [1h] }]";
 
 pub(super) fn read(
@@ -25,9 +26,9 @@ pub(super) fn read(
 ) -> Option<FeatureView> {
     let about = fields.about(found);
     fields.refuse("join", "put the attributes into the events themselves", found);
-    let entity_entry = fields.required("entity", "user", found);
+    let entity_entry = fields.required("entity", "user");
     let entity = entity_entry.as_ref().and_then(|entry| find(entry, entities, found));
-    let source = fields.required("source", "shop_events", found).and_then(|entry| find(&entry, sources, found));
+    let source = fields.required("source", "shop_events").and_then(|entry| find(&entry, sources, found));
     let max_age = fields.optional("max_age").and_then(|entry| entry.duration(found));
     let online = fields.optional("online").and_then(|entry| entry.flag(found)).unwrap_or(true);
     let keys_entry = fields.optional("keys");
@@ -38,7 +39,7 @@ pub(super) fn read(
     let derived = Derived::read(fields.optional("columns").as_ref(), source.as_deref(), found);
     let filter = fields.optional("where").and_then(|entry| filter(&entry, source.as_deref(), &derived, found));
     let columns = source.as_deref().map(|source| derived.after(source));
-    let features = fields.required("features", FEATURES_EXAMPLE, found);
+    let features = fields.required("features", FEATURES_EXAMPLE);
     let features = features.map(|entry| features_of(&entry, columns.as_deref(), entity.as_deref(), found));
     Some(FeatureView {
         name,
@@ -130,8 +131,8 @@ impl Derived {
         let schema = source.map(Source::schema);
         for pair in pairs.unwrap_or_default() {
             let name = pair.key.parse::<Name>();
-            let help = "a derived column is called like a field";
-            let Ok(name) = name.map_err(|what| found.mistake(pair.place, what, help)) else { continue };
+            let wrong = |what| found.mistake(pair.place, what, nearest_name(&pair.key));
+            let Ok(name) = name.map_err(wrong) else { continue };
             if source.is_some_and(|source| source.fields.iter().any(|field| field.name == name)) {
                 let what = format!("the derived column `{name}` has the name of a field");
                 found.mistake(pair.place, what, "choose another name: a column cannot stand in for a field");
@@ -173,10 +174,7 @@ fn compile(entry: &Entry, schema: &SchemaRef, found: &mut Findings) -> Option<Ex
         Ok(expression) => Some(expression),
         Err(fault) => {
             let place = entry.node.place_within(fault.offset);
-            match fault.help {
-                Some(help) => found.mistake(place, fault.what, help),
-                None => found.mistake_without_help(place, fault.what),
-            }
+            found.mistake(place, fault.what, fault.help.unwrap_or_else(|| EXPRESSION_HELP.to_owned()));
             None
         }
     }

@@ -19,13 +19,17 @@ pub(super) struct Fields<'n> {
     pub place: Place,
     pairs: &'n [Pair],
     asked: Vec<&'static str>,
+    /// Required keys that are not there, each with an example.
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'n> Fields<'n> {
     /// `example` shows the mapping, or begins with a word of what it holds.
     pub fn of(entry: &Entry<'n>, what: &'static str, example: &str, found: &mut Findings) -> Option<Fields<'n>> {
         match &entry.node.kind {
-            Kind::Map(pairs) => Some(Fields { what, place: entry.node.place, pairs, asked: Vec::new() }),
+            Kind::Map(pairs) => {
+                Some(Fields { what, place: entry.node.place, pairs, asked: Vec::new(), missing: Vec::new() })
+            }
             Kind::Mistaken => None,
             other => {
                 let what = format!("{} must be a mapping, not {}", entry.subject, kind_of(other));
@@ -40,18 +44,21 @@ impl<'n> Fields<'n> {
         self.what = what;
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|pair| pair.key == key)
+    }
+
     pub fn optional(&mut self, key: &'static str) -> Option<Entry<'n>> {
         self.asked.push(key);
         let pair = self.pairs.iter().find(|pair| pair.key == key)?;
         Some(Entry { subject: format!("`{key}`"), place: pair.place, node: &pair.value })
     }
 
-    /// `example` is what to write, without the key.
-    pub fn required(&mut self, key: &'static str, example: &str, found: &mut Findings) -> Option<Entry<'n>> {
+    /// `example` is what to write, without the key. [`Fields::finish`] says that it is missing.
+    pub fn required(&mut self, key: &'static str, example: &str) -> Option<Entry<'n>> {
         let entry = self.optional(key);
         if entry.is_none() {
-            let what = format!("{} needs `{key}`", self.what);
-            found.mistake(self.place, what, format!("add `{key}: {example}`"));
+            self.missing.push((key, example.to_owned()));
         }
         entry
     }
@@ -66,23 +73,31 @@ impl<'n> Fields<'n> {
     }
 
     pub fn about(&mut self, found: &mut Findings) -> Description {
-        let tags = self.optional("tags").and_then(|entry| tags(&entry, found));
         let mut text = |key| self.optional(key).and_then(|entry| entry.text("text", found)).map(str::to_owned);
-        Description { description: text("description"), owner: text("owner"), tags: tags.unwrap_or_default() }
+        let (description, owner) = (text("description"), text("owner"));
+        let tags = self.optional("tags").and_then(|entry| tags(&entry, found)).unwrap_or_default();
+        Description { description, owner, tags }
     }
 
-    /// Records the keys that nobody asked for.
-    pub fn finish(self, found: &mut Findings) {
+    /// Records the keys that nobody asked for, and those that are missing unless one of the former is meant.
+    pub fn finish(mut self, found: &mut Findings) {
         let torn = self.pairs.iter().any(|pair| is_cut_off(&pair.value));
-        for pair in self.unasked().filter(|pair| !(torn && is_torn_off(pair))) {
+        let unasked = self.pairs.iter().filter(|pair| !self.asked.contains(&pair.key.as_str()));
+        for pair in unasked.filter(|pair| !(torn && is_torn_off(pair))) {
             let what = format!("{} has no key `{}`", self.what, pair.key);
             found.mistake(pair.place, what, suggest::instead_of(&pair.key, self.asked.iter().copied()));
+            let meant = suggest::closest(&pair.key, &self.asked);
+            self.missing.retain(|(key, _)| Some(*key) != meant);
         }
+        self.finish_unread(found);
     }
 
-    /// Keys that nobody asked for, for whoever can say more of them than [`Fields::finish`].
-    pub fn unasked(&self) -> impl Iterator<Item = &'n Pair> {
-        self.pairs.iter().filter(|pair| !self.asked.contains(&pair.key.as_str()))
+    /// Records what is missing, and nothing of the keys that nobody asked for: the rest was not read.
+    pub fn finish_unread(self, found: &mut Findings) {
+        for (key, example) in self.missing {
+            let what = format!("{} needs `{key}`", self.what);
+            found.mistake(self.place, what, format!("add `{key}: {example}`"));
+        }
     }
 
     /// From here on `key` is no surprise.
@@ -230,7 +245,7 @@ fn kind_of(kind: &Kind) -> &'static str {
 }
 
 /// What remains of a text when all is removed that a name cannot have.
-fn nearest_name(text: &str) -> String {
+pub(super) fn nearest_name(text: &str) -> String {
     let lower = text.trim().to_ascii_lowercase();
     let kept: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let kept = kept.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_');

@@ -232,3 +232,6 @@ pub fn parse(files: &[SourceText]) -> Result<Definitions, Vec<Diagnostic>> {
     let definitions = resolve::resolve(&trees, complete, &mut found);
     if found.count() == 0 { Ok(definitions) } else { Err(found.into_diagnostics()) }
 }
+
+#[cfg(test)]
+mod tests;

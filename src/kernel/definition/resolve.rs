@@ -114,7 +114,7 @@ pub(super) fn resolve(trees: &[Node], complete: bool, found: &mut Findings) -> D
             // Declared all the same, so that what refers to it is not one more mistake.
             Some(DocumentKind::DerivedView) => document.refuse("derived_view", Some(&mut views), found),
             Some(DocumentKind::Table) => document.refuse::<()>("table", None, found),
-            None => {}
+            None => document.fields.finish_unread(found),
         }
     }
     Definitions { entities: entities.good, sources: sources.good, views: views.good, services: services.good }
@@ -127,8 +127,8 @@ fn open<'n>(tree: &'n Node, found: &mut Findings) -> Option<Document<'n>> {
     }
     let entry = Entry { subject: "a document".into(), place: tree.place, node: tree };
     let mut fields = Fields::of(&entry, "a document", "`kind: entity`, `name: user` and so on", found)?;
-    let kind = fields.required("kind", "feature_view", found).and_then(|entry| kind(&entry, found));
-    let name = fields.required("name", "user_activity", found);
+    let kind = fields.required("kind", "feature_view").and_then(|entry| kind(&entry, found));
+    let name = fields.required("name", "user_activity");
     let name = name.and_then(|entry| Some((entry.name(found)?, entry.node.place)));
     if let Some((_, called, _)) = KINDS.iter().find(|(_, _, candidate)| Some(*candidate) == kind) {
         fields.rename(called);
@@ -175,6 +175,7 @@ impl Document<'_> {
     fn refuse<T>(self, kind: &str, known: Option<&mut Known<T>>, found: &mut Findings) {
         let what = format!("the kind `{kind}` is not in this release");
         found.mistake(self.fields.place, what, "remove the document, and what refers to it");
+        self.fields.finish_unread(found);
         if let (Some((name, place)), Some(known)) = (self.name, known) {
             known.declare(name, place, None, found);
         }

@@ -18,7 +18,7 @@ pub(super) fn read(
     found: &mut Findings,
 ) -> Option<FeatureService> {
     let about = fields.about(found);
-    let entry = fields.required("features", EXAMPLE, found)?;
+    let entry = fields.required("features", EXAMPLE)?;
     let items = entry.items(&format!("`features: {EXAMPLE}`"), found)?;
     let mut chosen = Chosen::default();
     for item in &items {

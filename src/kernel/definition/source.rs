@@ -23,11 +23,11 @@ pub(super) fn read(fields: &mut Fields, name: Name, found: &mut Findings) -> Opt
     let allowed_lateness = duration("allowed_lateness");
     let max_future_skew = duration("max_future_skew").unwrap_or(MAX_FUTURE_SKEW);
     let dedup_window = duration("dedup_window").unwrap_or(Micros::HOUR);
-    let schema = fields.required("schema", SCHEMA_EXAMPLE, found);
+    let schema = fields.required("schema", SCHEMA_EXAMPLE);
     let mut schema = schema.and_then(|entry| Schema::read(&entry, found)).unwrap_or_else(Schema::unknown);
     let key = fields.optional("key").and_then(|entry| schema.field(&entry, found));
     let event_id = fields.optional("event_id").and_then(|entry| event_id(&entry, &schema, found));
-    let event_time = fields.required("event_time", EVENT_TIME_EXAMPLE, found);
+    let event_time = fields.required("event_time", EVENT_TIME_EXAMPLE);
     let event_time = event_time.and_then(|entry| event_time_field(&entry, &mut schema, found))?;
     Some(Source {
         topic: topic.unwrap_or_else(|| name.to_string()),
@@ -91,10 +91,10 @@ impl Schema {
         let compatibility = schema
             .optional("compatibility")
             .and_then(|entry| entry.choice(&Compatibility::ALL, Compatibility::as_str, found));
-        let mistakes = found.count();
-        let fields = schema.required("fields", &format!("[{FIELD_EXAMPLE}]"), found);
-        let fields = fields.map(|entry| source_fields(&entry, found)).unwrap_or_default();
-        let complete = found.count() == mistakes;
+        let entry = schema.required("fields", &format!("[{FIELD_EXAMPLE}]"));
+        let mistakes_before = found.count();
+        let fields = entry.as_ref().map(|entry| source_fields(entry, found)).unwrap_or_default();
+        let complete = entry.is_some() && found.count() == mistakes_before;
         schema.finish(found);
         let compatibility = compatibility.unwrap_or(Compatibility::Backward);
         Some(Schema { version: version.unwrap_or(1), compatibility, fields, complete })
@@ -106,7 +106,7 @@ impl Schema {
         let index = self.fields.iter().position(|(field, _)| field.name == *text);
         if index.is_none() && self.complete {
             let names = self.fields.iter().map(|(field, _)| field.name.as_str());
-            let what = format!("{} names the field `{text}`, which the schema does not have", entry.subject);
+            let what = format!("the schema has no field `{text}`");
             found.mistake(entry.node.place, what, suggest::instead_of(text, names));
         }
         index
@@ -129,8 +129,8 @@ fn source_fields(entry: &Entry, found: &mut Findings) -> Vec<(SourceField, Optio
 
 fn source_field(item: &Entry, found: &mut Findings) -> Option<(SourceField, Option<TimeFormat>)> {
     let mut fields = Fields::of(item, "a field", &format!("`{FIELD_EXAMPLE}`"), found)?;
-    let name = fields.required("name", "user_id", found).and_then(|entry| entry.name(found));
-    let value_type = fields.required("type", "string", found).and_then(|entry| value_type::read(&entry, found));
+    let name = fields.required("name", "user_id").and_then(|entry| entry.name(found));
+    let value_type = fields.required("type", "string").and_then(|entry| value_type::read(&entry, found));
     let required = fields.optional("required").and_then(|entry| entry.flag(found)).unwrap_or(false);
     let unit_entry = fields.optional("unit");
     let unit = unit_entry.as_ref().and_then(|entry| unit(entry, found));
@@ -161,7 +161,7 @@ fn event_id(entry: &Entry, schema: &Schema, found: &mut Findings) -> Option<usiz
 /// The index of the event time, whose unit is then known.
 fn event_time_field(entry: &Entry, schema: &mut Schema, found: &mut Findings) -> Option<usize> {
     let mut fields = Fields::of(entry, "`event_time`", &format!("`event_time: {EVENT_TIME_EXAMPLE}`"), found)?;
-    let field = fields.required("field", "timestamp", found);
+    let field = fields.required("field", "timestamp");
     let index = field.as_ref().and_then(|entry| schema.field(entry, found));
     let unit_entry = fields.optional("unit");
     let unit = unit_entry.as_ref().and_then(|entry| unit(entry, found));

@@ -30,7 +30,7 @@ fn window(item: &Entry, found: &mut Findings) -> Option<Written> {
         return finish(item, item, Sliding::new(length), found);
     }
     let mut fields = Fields::of(item, "a window", "`{ length: 1h, hop: 1m }`", found)?;
-    let length_entry = fields.required("length", "1h", found);
+    let length_entry = fields.required("length", "1h");
     let hop_entry = fields.optional("hop");
     fields.finish(found);
     let length_entry = length_entry?;

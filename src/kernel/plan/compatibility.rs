@@ -31,44 +31,72 @@ pub(super) fn broken_rules(old: &Source, new: &Source) -> Vec<Refusal> {
     let rule = new.compatibility;
     let mut broken = Vec::new();
     if matches!(rule, Compatibility::Backward | Compatibility::Full) {
-        broken.extend(unreadable(&old.fields, &new.fields).into_iter().map(|fault| refusal(fault, "backward", new)));
+        let faults = unreadable(&old.fields, &new.fields);
+        broken.extend(faults.iter().map(|fault| refusal(&new.name, &fault.newly(), "backward")));
     }
     if matches!(rule, Compatibility::Forward | Compatibility::Full) {
-        let faults = unreadable(&new.fields, &old.fields).into_iter();
-        broken.extend(faults.map(|fault| refusal(fault.seen_backwards(), "forward", new)));
+        let faults = unreadable(&new.fields, &old.fields);
+        broken.extend(faults.iter().map(|fault| refusal(&new.name, &fault.formerly(), "forward")));
     }
-    // A changed type may break both directions of `full` for one reason.
-    broken.dedup_by(|a, b| a.help == b.help && a.what == b.what);
     broken
 }
 
-/// Why an event that fits one schema may not fit another.
-struct Fault<'s> {
+/// Why the events of one schema may not fit another.
+enum Fault<'s> {
+    /// Required by the reader, and unknown to the writer.
+    Absent {
+        name: &'s Name,
+    },
+    /// Required by the reader, and optional for the writer.
+    Optional {
+        name: &'s Name,
+    },
+    Retyped {
+        written: &'s SourceField,
+        read: &'s SourceField,
+    },
+}
+
+/// What became of a field, and what to do about it.
+struct Step<'s> {
     name: &'s Name,
     was: String,
     is: String,
     mend: &'static str,
 }
 
+const ADD_ANOTHER: &str = "keep the field, and add one of another name";
+
 impl Fault<'_> {
-    fn seen_backwards(self) -> Self {
-        Fault { was: self.is, is: self.was, ..self }
+    /// Where the new schema reads what the old one wrote.
+    fn newly(&self) -> Step<'_> {
+        let step = |name, was: &str, is: &str, mend| Step { name, was: was.into(), is: is.into(), mend };
+        match self {
+            Fault::Absent { name } => step(name, "absent", "required", "make it optional: earlier events lack it"),
+            Fault::Optional { name } => step(name, "optional", "required", "leave it optional"),
+            Fault::Retyped { written, read } => step(&read.name, &type_of(written), &type_of(read), ADD_ANOTHER),
+        }
+    }
+
+    /// Where the old schema reads what the new one writes.
+    fn formerly(&self) -> Step<'_> {
+        let step = |name, was: &str, is: &str, mend| Step { name, was: was.into(), is: is.into(), mend };
+        match self {
+            Fault::Absent { name } => step(name, "required", "absent", "keep it: readers of before require it"),
+            Fault::Optional { name } => step(name, "required", "optional", "leave it required"),
+            Fault::Retyped { written, read } => step(&read.name, &type_of(read), &type_of(written), ADD_ANOTHER),
+        }
     }
 }
 
 /// Fields for which some event of the `writer`'s schema is rejected, or read as something else, by the `reader`'s.
 fn unreadable<'s>(writer: &'s [SourceField], reader: &'s [SourceField]) -> Vec<Fault<'s>> {
-    let fault = |field: &'s SourceField| {
-        let written = writer.iter().find(|candidate| candidate.name == field.name);
-        let fault = |was: String, is: String, mend| Some(Fault { name: &field.name, was, is, mend });
-        match written {
-            None if field.required => fault("absent".into(), "required".into(), "make it optional on both sides first"),
-            Some(written) if !widens(written, field) => {
-                fault(type_of(written), type_of(field), "keep the field, and add one of another name")
-            }
-            Some(written) if field.required && !written.required => {
-                fault("optional".into(), "required".into(), "leave it optional")
-            }
+    let fault = |read: &'s SourceField| {
+        let name = &read.name;
+        match writer.iter().find(|written| written.name == *name) {
+            None if read.required => Some(Fault::Absent { name }),
+            Some(written) if !widens(written, read) => Some(Fault::Retyped { written, read }),
+            Some(written) if read.required && !written.required => Some(Fault::Optional { name }),
             _ => None,
         }
     };
@@ -92,11 +120,11 @@ fn type_of(field: &SourceField) -> String {
     }
 }
 
-fn refusal(fault: Fault, rule: &str, source: &Source) -> Refusal {
-    let Fault { name, was, is, mend } = fault;
+fn refusal(source: &Name, step: &Step, rule: &str) -> Refusal {
+    let Step { name, was, is, mend } = step;
     Refusal {
-        source: source.name.clone(),
+        source: source.clone(),
         what: format!("the field `{name}` was {was} and is now {is}, which `compatibility: {rule}` forbids"),
-        help: format!("{mend}; or declare `compatibility: none` where no event of the old schema matters any more"),
+        help: format!("{mend}; or declare `compatibility: none` where no event of the other schema matters any more"),
     }
 }

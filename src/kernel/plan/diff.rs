@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::kernel::definition::{Entity, FeatureService, Source, SourceField};
 use crate::kernel::name::Name;
@@ -34,8 +35,12 @@ pub enum Effect {
         to: Fingerprint,
         reasons: Vec<String>,
     },
-    /// Takes effect at once; stored values stay as they are.
+    /// A view is read otherwise, at once; what is stored stays as it is.
     Changed {
+        reasons: Vec<String>,
+    },
+    /// What has no values of its own: the views that stand on it say what it means for theirs.
+    Altered {
         reasons: Vec<String>,
     },
     /// No effect on values.
@@ -56,7 +61,8 @@ impl fmt::Display for Change {
             Effect::Recomputed { from, to, reasons } => {
                 write!(f, "values change, needs a backfill ({from} → {to}): {}", reasons.join(", "))
             }
-            Effect::Changed { reasons } => write!(f, "changes without a backfill: {}", reasons.join(", ")),
+            Effect::Changed { reasons } => write!(f, "reads change, needs no backfill: {}", reasons.join(", ")),
+            Effect::Altered { reasons } => write!(f, "changes: {}", reasons.join(", ")),
             Effect::Described => f.write_str("only described differently"),
             Effect::Removed => f.write_str("removed"),
         }
@@ -77,8 +83,8 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
 /// The changes of one kind. `effect` compares two elements of one name; `None`: nothing changes.
 fn compare<T>(
     kind: &'static str,
-    old: &[std::sync::Arc<T>],
-    new: &[std::sync::Arc<T>],
+    old: &[Arc<T>],
+    new: &[Arc<T>],
     name: fn(&T) -> &Name,
     effect: fn(&T, &T) -> Option<Effect>,
 ) -> Vec<Change> {
@@ -94,11 +100,11 @@ fn compare<T>(
 
 fn entity(old: &Entity, new: &Entity) -> Option<Effect> {
     let reasons = if old.keys == new.keys { vec![] } else { vec!["keys".to_owned()] };
-    changed_or_described(reasons, old.about == new.about)
+    altered_or_described(reasons, old.about == new.about)
 }
 
 fn source(old: &Source, new: &Source) -> Option<Effect> {
-    changed_or_described(differences(&settings(old), &settings(new)), old.about == new.about)
+    altered_or_described(differences(&settings(old), &settings(new)), old.about == new.about)
 }
 
 fn view(old: &ViewPlan, new: &ViewPlan) -> Option<Effect> {
@@ -110,7 +116,9 @@ fn view(old: &ViewPlan, new: &ViewPlan) -> Option<Effect> {
         view.features.iter().map(|feature| feature.description.clone()).collect()
     };
     let same_words = old.about == new.about && descriptions(old) == descriptions(new);
-    changed_or_described(differences(&reading(old), &reading(new)), same_words)
+    let reasons = differences(&reading(old), &reading(new));
+    let changed = (!reasons.is_empty()).then_some(Effect::Changed { reasons });
+    changed.or((!same_words).then_some(Effect::Described))
 }
 
 fn service(old: &FeatureService, new: &FeatureService) -> Option<Effect> {
@@ -121,15 +129,12 @@ fn service(old: &FeatureService, new: &FeatureService) -> Option<Effect> {
     if reasons.is_empty() && old.features != new.features {
         reasons.push("the order of features".into());
     }
-    changed_or_described(reasons, old.about == new.about)
+    altered_or_described(reasons, old.about == new.about)
 }
 
-fn changed_or_described(reasons: Vec<String>, same_words: bool) -> Option<Effect> {
-    match (reasons.is_empty(), same_words) {
-        (false, _) => Some(Effect::Changed { reasons }),
-        (true, false) => Some(Effect::Described),
-        (true, true) => None,
-    }
+fn altered_or_described(reasons: Vec<String>, same_words: bool) -> Option<Effect> {
+    let altered = (!reasons.is_empty()).then_some(Effect::Altered { reasons });
+    altered.or((!same_words).then_some(Effect::Described))
 }
 
 /// "feature views_1h new", "where changed", "field price gone".

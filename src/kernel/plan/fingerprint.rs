@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kernel::aggregate::{Call, Parameter};
 use crate::kernel::definition::{Source, SourceField};
 use crate::kernel::plan::{FeaturePlan, Fingerprint, SEMANTICS_VERSION, ViewPlan};
+use crate::kernel::value::ValueType;
 
 /// What the fingerprint is over, by what to call it in a message: "feature views_1h" → "count over 1h by 1m".
 pub(super) type Facts = BTreeMap<String, String>;
@@ -83,7 +84,7 @@ fn source_facts(source: &Source, facts: &mut Facts) {
 fn field_fact(field: &SourceField) -> String {
     let required = if field.required { ", required" } else { "" };
     match field.value_type {
-        crate::kernel::value::ValueType::Timestamp => format!("timestamp in {}{required}", field.unit.as_str()),
+        ValueType::Timestamp => format!("timestamp in {}{required}", field.unit.as_str()),
         ref other => format!("{other}{required}"),
     }
 }

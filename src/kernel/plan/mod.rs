@@ -196,3 +196,6 @@ impl ViewPlan {
         self.schema.field(column).name()
     }
 }
+
+#[cfg(test)]
+mod tests;
