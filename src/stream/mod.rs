@@ -22,16 +22,32 @@
 //! Nothing here draws a nonce, logs, counts metrics, writes dead letters or promotes versions: [`run()`] does the
 //! first, and others read [`Progress`] for the rest.
 
+mod batch;
+mod cache;
+mod calls;
+mod flush;
+mod fold;
+mod partition;
+mod progress;
+mod retry;
+mod run;
+mod shard;
+mod shell;
+mod worker;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
-use crate::kernel::codec::Image;
 use crate::kernel::event::RawRecord;
-use crate::kernel::key::{SHARDS, Shard};
+use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
-use crate::online::{Advance, Applied, Claim, Nonce, PartKey, PartWrite};
+use crate::online::{Advance, Applied, Claim, Loaded, Nonce, PartKey, PartWrite};
+
+pub use progress::{PartitionProgress, Progress, SourceProgress, VersionProgress};
+pub use run::{Error, Options, run};
+pub use worker::Worker;
 
 /// Names a question, so that an answer which is no longer waited for can be told from one that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,10 +84,10 @@ pub enum Signal {
         records: Vec<RawRecord>,
         log_end: u64,
     },
-    /// The answer to [`Effect::Load`]: images in the order of its keys.
+    /// The answer to [`Effect::Load`], in the order of its keys.
     Loaded {
         ticket: Ticket,
-        images: Vec<Option<Image>>,
+        loaded: Vec<Loaded>,
     },
     /// The answer to [`Effect::Apply`].
     Applied {
@@ -86,14 +102,14 @@ pub enum Signal {
         reason: String,
     },
     Tick(EventTime),
-    /// Flush and let go of everything; nothing is assigned afterwards.
-    Shutdown,
+    /// Flush and let go of everything that is assigned.
+    ReleaseAll,
 }
 
 /// What the worker wants done, in order. Whoever performs an effect tries it again, unchanged, for as long as its
 /// outcome is unknown.
 pub enum Effect {
-    /// With a nonce drawn at random for this call.
+    /// With a nonce drawn at random for each attempt.
     Claim {
         ticket: Ticket,
         shard: Shard,
@@ -112,7 +128,7 @@ pub enum Effect {
     Apply {
         shard: Shard,
         advances: Vec<Advance>,
-        rows: Vec<PartWrite>,
+        rows: Arc<[PartWrite]>,
     },
     Pause(TopicPartition),
     Resume(TopicPartition),
@@ -129,13 +145,11 @@ pub enum Effect {
 /// Bounds and intervals of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Into how many shards the project's entities are cut.
-    pub shards: u16,
     /// A shard is flushed when its oldest unflushed event has waited this long.
     pub flush_interval: Micros,
     /// Offsets of shards without rows are written at least this often.
     pub idle_interval: Micros,
-    /// A shard's unflushed parts reach this size at most by more than one record.
+    /// A shard's unflushed parts pass this size by one record at most.
     pub flush_bytes: usize,
     /// Unflushed parts of all shards together; beyond, reading waits.
     pub unflushed_bytes: usize,
@@ -146,7 +160,6 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            shards: SHARDS,
             flush_interval: Micros::from_millis(20),
             idle_interval: Micros::new(5_000_000),
             flush_bytes: 4 << 20,

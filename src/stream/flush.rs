@@ -1,0 +1,143 @@
+//! The way to the store: what is flushed when, what an answer means, and when a partition may be let go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::event_log::TopicPartition;
+use crate::kernel::key::{PartId, Shard};
+use crate::kernel::time::EventTime;
+use crate::online::{Advance, Applied, PartWrite, Position};
+use crate::stream::Effect;
+use crate::stream::partition::{Hold, LaneId, Partition, Phase};
+use crate::stream::shard::Flight;
+use crate::stream::worker::Worker;
+
+impl Worker {
+    pub(super) fn tick(&mut self, now: EventTime) {
+        self.now = self.now.max(now);
+        let (flush, idle) = (self.settings.flush_interval, self.settings.idle_interval);
+        for shard in (0..self.shard_count).map(Shard) {
+            if self.shards.is_due(shard, self.now, flush, idle) {
+                self.flush(shard);
+            }
+        }
+    }
+
+    /// Sends all that is unflushed of a shard as one call, unless one is under way. Every lane goes along, with rows
+    /// or without: offsets stay close to the log's end, and a shard that went back is noticed.
+    pub(super) fn flush(&mut self, shard: Shard) {
+        if self.shards.is_in_flight(shard) {
+            return;
+        }
+        let mut advances = Vec::new();
+        let mut rows = Vec::new();
+        let bytes = self.shards.bytes(shard);
+        for partition in self.partitions.values_mut() {
+            let now = self.now.min(partition.record_time);
+            for (version, track) in &mut partition.tracks {
+                let lane = &mut track.lanes[usize::from(shard.0)];
+                advances.extend(lane.step(*version, partition.at.partition));
+                for key in lane.unflushed.drain(..) {
+                    let flushed = self.cache.flush(&key, |part| part.flush(&track.view, now));
+                    rows.push(PartWrite { key, flushed });
+                }
+            }
+        }
+        let rows: Arc<[PartWrite]> = rows.into();
+        let flight = Flight { advances: advances.clone(), rows: rows.clone(), bytes };
+        self.shards.take_off(shard, self.now, (!advances.is_empty()).then_some(flight));
+        if !advances.is_empty() {
+            self.effects.push(Effect::Apply { shard, advances, rows });
+        }
+    }
+
+    pub(super) fn applied(&mut self, shard: Shard, outcome: Applied) {
+        let Some(flight) = self.shards.land(shard) else { return };
+        match outcome {
+            Applied::Done => self.landed(shard, &flight),
+            Applied::Refused(stored) => self.refused(shard, &flight.advances, &stored),
+        }
+        self.fold_all_waiting();
+        self.release();
+    }
+
+    fn landed(&mut self, shard: Shard, flight: &Flight) {
+        flight.rows.iter().for_each(|row| self.cache.landed(&row.key));
+        for advance in &flight.advances {
+            if let Some(lane) = self.lane(lane_of(shard, advance))
+                && lane.hold == Hold::Held(advance.nonce)
+            {
+                lane.stored = advance.to;
+            }
+        }
+    }
+
+    /// Nothing was written, also of the lanes that stood as they should.
+    fn refused(&mut self, shard: Shard, advances: &[Advance], stored: &[Option<Position>]) {
+        let mut lost = BTreeSet::new();
+        for (advance, stored) in advances.iter().zip(stored) {
+            let id = lane_of(shard, advance);
+            if self.lane(id).is_some_and(|lane| lane.hold == Hold::Held(advance.nonce)) {
+                lost.insert(id);
+                let is_rewound = |stored: &Position| stored.nonce == advance.nonce && stored.offset < advance.from;
+                self.rewound_lanes += u64::from(stored.as_ref().is_some_and(is_rewound));
+            }
+        }
+        self.refuse(&lost);
+    }
+
+    /// What is in memory of these lanes stands on what the store does not hold, so it goes, and they are claimed
+    /// again once membership is proven.
+    pub(super) fn refuse(&mut self, lost: &BTreeSet<LaneId>) {
+        for id in lost {
+            let lane = self.lane(*id).expect("a refused lane is ours");
+            lane.hold = Hold::Refused;
+            lane.unflushed.clear();
+        }
+        let shards = self.shard_count;
+        self.forget(|key| {
+            lost.contains(&LaneId { shard: key.entity.shard(shards), version: key.version, part: key.part })
+        });
+        self.halt_refused();
+    }
+
+    /// Partitions that lost a lane are not read until it is claimed again, which needs a proof of membership.
+    fn halt_refused(&mut self) {
+        let is_refused = |partition: &&Partition| {
+            let mut lanes = partition.tracks.values().flat_map(|track| &track.lanes);
+            partition.is_read() && lanes.any(|lane| lane.hold == Hold::Refused)
+        };
+        let refused: Vec<TopicPartition> =
+            self.partitions.values().filter(is_refused).map(|partition| partition.at.clone()).collect();
+        for at in &refused {
+            self.halt(at, Phase::Claiming);
+        }
+        if !refused.is_empty() && !std::mem::replace(&mut self.proving, true) {
+            self.effects.push(Effect::ProveMembership);
+        }
+    }
+
+    /// Flushes what is to be released, and lets go of what is flushed.
+    pub(super) fn release(&mut self) {
+        let releasing = |partition: &&Partition| matches!(partition.phase, Phase::Releasing);
+        let leaving: Vec<TopicPartition> =
+            self.partitions.values().filter(releasing).map(|partition| partition.at.clone()).collect();
+        if leaving.is_empty() {
+            return;
+        }
+        for shard in (0..self.shard_count).map(Shard) {
+            if leaving.iter().any(|at| self.partitions[at].is_ahead(shard)) {
+                self.flush(shard);
+            }
+        }
+        for at in &leaving {
+            if self.partitions[at].is_flushed() {
+                self.let_go(at);
+            }
+        }
+    }
+}
+
+fn lane_of(shard: Shard, advance: &Advance) -> LaneId {
+    LaneId { shard, version: advance.version, part: PartId::Partition(advance.partition) }
+}

@@ -1,0 +1,224 @@
+//! The way of records through the worker: a delivery becomes a batch, missing parts are loaded, and records are
+//! folded one after the other for as long as there is room.
+
+use std::collections::BTreeSet;
+
+use crate::event_log::TopicPartition;
+use crate::kernel::codec::{self, Image};
+use crate::kernel::engine::Part;
+use crate::kernel::event::RawRecord;
+use crate::kernel::key::Shard;
+use crate::kernel::plan::ViewPlan;
+use crate::online::{Loaded, PartKey, Position};
+use crate::stream::batch::{Batch, Load};
+use crate::stream::cache::BatchId;
+use crate::stream::partition::{Hold, LaneId, Phase};
+use crate::stream::worker::Worker;
+use crate::stream::{Effect, Ticket};
+
+/// Why the next record cannot be folded now.
+enum Full {
+    Shard(Shard),
+    Worker,
+}
+
+impl Worker {
+    /// A delivery of an earlier seek is ignored: it may lack records in front, or repeat some.
+    pub(super) fn records(&mut self, ticket: Ticket, at: &TopicPartition, mut records: Vec<RawRecord>, log_end: u64) {
+        let Some(partition) = self.partitions.get_mut(at) else { return };
+        match &partition.phase {
+            Phase::Reading { ticket: current, waiting: None } if *current == ticket => {}
+            // One batch waits at most. The log did not hold back, so the surplus is read again later.
+            Phase::Reading { ticket: current, .. } if *current == ticket => {
+                self.halt(at, Phase::Claiming);
+                return self.open(at);
+            }
+            _ => return,
+        }
+        partition.held.end = partition.held.end.max(log_end);
+        records.drain(..records.partition_point(|record| record.offset < partition.next));
+        if records.is_empty() {
+            return;
+        }
+        let id = BatchId(self.ticket().0);
+        let batch = Batch::prepare(id, &self.partitions[at], &records, self.shard_count);
+        self.wait_for_parts(at, batch);
+        self.fold_waiting(at);
+    }
+
+    /// Keeps the batch, and asks for the parts that are not in memory: all of them at once.
+    fn wait_for_parts(&mut self, at: &TopicPartition, mut batch: Batch) {
+        let mut missing: Vec<PartKey> = batch.keys().filter(|key| !self.cache.want(key, batch.id)).cloned().collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if !missing.is_empty() {
+            let ticket = self.ticket();
+            self.effects.push(Effect::Load { ticket, keys: missing.clone() });
+            let parts = missing.into_iter().map(|key| (self.stored_offset(&key), key)).map(|(known, key)| (key, known));
+            batch.load = Some(Load { ticket, parts: parts.collect() });
+            self.pause(at);
+        }
+        self.hold(at, batch);
+    }
+
+    fn hold(&mut self, at: &TopicPartition, batch: Batch) {
+        match self.partitions.get_mut(at).map(|partition| &mut partition.phase) {
+            Some(Phase::Reading { waiting, .. }) => *waiting = Some(batch),
+            _ => unreachable!("a batch is only prepared and folded while its partition is read"),
+        }
+    }
+
+    pub(super) fn loaded(&mut self, ticket: Ticket, loaded: Vec<Loaded>) {
+        let waits = |batch: &mut Batch| batch.load.as_ref().is_some_and(|load| load.ticket == ticket);
+        let mut waiting = self.partitions.iter_mut().filter_map(|(at, partition)| match &mut partition.phase {
+            Phase::Reading { waiting, .. } => waiting.take_if(waits).map(|batch| (at.clone(), batch)),
+            _ => None,
+        });
+        let Some((at, mut batch)) = waiting.next() else { return };
+        drop(waiting);
+        let load = batch.load.take().expect("it waits for this load");
+        let taken = self.take_parts(&batch, load, loaded);
+        self.hold(&at, batch);
+        match taken {
+            Ok(lost) if lost.is_empty() => self.fold_waiting(&at),
+            Ok(lost) => self.refuse(&lost),
+            Err(reason) => self.stop(&at, reason),
+        }
+    }
+
+    /// Puts parts into the cache, and returns the lanes that do not stand in the store as we left them: theirs are
+    /// images of another offset than the one to fold from.
+    fn take_parts(&mut self, batch: &Batch, load: Load, loaded: Vec<Loaded>) -> Result<BTreeSet<LaneId>, String> {
+        let mut lost = BTreeSet::new();
+        for ((key, known), Loaded { image, position }) in load.parts.into_iter().zip(loaded) {
+            let id = self.lane_of(&key);
+            let lane = self.lane(id).expect("dropping a version gives its batches up");
+            let stands = |position: Position| {
+                lane.hold == Hold::Held(position.nonce) && (known..=lane.folded).contains(&position.offset)
+            };
+            if !position.is_some_and(stands) {
+                lost.insert(id);
+                continue;
+            }
+            let part = decode_part(batch.view(key.version), image.as_ref());
+            let part =
+                part.map_err(|error| format!("entity `{:?}` of view version {}: {error}", key.entity, key.version));
+            self.cache.insert(key, part?, batch.id);
+        }
+        Ok(lost)
+    }
+
+    fn stored_offset(&mut self, key: &PartKey) -> u64 {
+        let id = self.lane_of(key);
+        self.lane(id).expect("a part is wanted in a lane that is read").stored
+    }
+    /// Goes on with every batch that waited for room.
+    pub(super) fn fold_all_waiting(&mut self) {
+        let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
+        all.iter().for_each(|at| self.fold_waiting(at));
+    }
+
+    /// Folds the waiting batch to its end, or until there is no room.
+    fn fold_waiting(&mut self, at: &TopicPartition) {
+        let Some(mut batch) = self.take_loaded(at) else { return };
+        while let Some(offset) = batch.next_offset() {
+            if let Some(full) = self.fullness(&batch, offset) {
+                // Lanes stand at `offset` before the flush, so that it says what its rows hold.
+                self.partitions.get_mut(at).expect("it is read").advance(offset);
+                self.make_room(&full);
+                if self.fullness(&batch, offset).is_some() {
+                    self.pause(at);
+                    return self.hold(at, batch);
+                }
+            }
+            self.fold_record(at, &mut batch, offset);
+        }
+        self.finish(at, batch);
+    }
+
+    fn take_loaded(&mut self, at: &TopicPartition) -> Option<Batch> {
+        match &mut self.partitions.get_mut(at)?.phase {
+            Phase::Reading { waiting, .. } => waiting.take_if(|batch| batch.load.is_none()),
+            _ => None,
+        }
+    }
+
+    fn fullness(&self, batch: &Batch, offset: u64) -> Option<Full> {
+        if self.shards.unflushed_bytes() >= self.settings.unflushed_bytes {
+            return Some(Full::Worker);
+        }
+        let is_full = |shard: &Shard| self.shards.bytes(*shard) >= self.settings.flush_bytes;
+        batch.shards_at(offset).find(is_full).map(Full::Shard)
+    }
+
+    /// Flushes what may be flushed; room comes at once in a shard, and with the answers in the worker.
+    fn make_room(&mut self, full: &Full) {
+        match full {
+            Full::Shard(shard) => self.flush(*shard),
+            Full::Worker => (0..self.shard_count).map(Shard).for_each(|shard| self.flush(shard)),
+        }
+    }
+
+    fn fold_record(&mut self, at: &TopicPartition, batch: &mut Batch, offset: u64) {
+        let partition = self.partitions.get_mut(at).expect("it is read");
+        partition.record_time = batch.record_time;
+        for entering in &mut batch.views {
+            let Some(entrant) = entering.step(offset) else { continue };
+            let track = partition.tracks.get_mut(&entering.version).expect("dropping a version gives its batches up");
+            let mut counts = std::mem::take(&mut entering.counts);
+            let place = entering.place(entrant);
+            let lane = &mut track.lanes[usize::from(place.shard.0)];
+            if lane.folded <= offset {
+                let mut was_flushed = false;
+                let grown = self.cache.update(&place.key, |cached| {
+                    cached.part.fold(&entering.view, &entering.prepared, entrant, &mut counts);
+                    was_flushed = !std::mem::replace(&mut cached.unflushed, true);
+                });
+                if was_flushed {
+                    lane.unflushed.push(place.key.clone());
+                }
+                self.shards.grow(place.shard, grown, self.now);
+            }
+            entering.counts = counts;
+        }
+    }
+
+    fn finish(&mut self, at: &TopicPartition, batch: Batch) {
+        let partition = self.partitions.get_mut(at).expect("it is read");
+        let before = partition.next;
+        partition.advance(batch.end);
+        partition.newest_event_time = partition.newest_event_time.max(batch.newest_event_time);
+        if partition.tracks.values().any(|track| before < track.goal && track.goal <= batch.end) {
+            self.shards.hurry();
+        }
+        self.cache.finish(batch.id);
+        self.cache.evict();
+        if std::mem::take(&mut partition.paused) {
+            self.effects.push(Effect::Resume(at.clone()));
+        }
+        self.count(at, batch);
+    }
+
+    fn count(&mut self, at: &TopicPartition, batch: Batch) {
+        let partition = self.partitions.get_mut(at).expect("it is read");
+        for seen in batch.seen {
+            let source = self.sources.entry(seen.source.name.clone()).or_default();
+            source.clamped += seen.clamped;
+            seen.rejected.into_iter().for_each(|reason| *source.rejected.entry(reason).or_default() += 1);
+        }
+        partition.counted = partition.counted.max(batch.end);
+        for entering in batch.views {
+            let track = partition.tracks.get_mut(&entering.version).expect("dropping a version gives its batches up");
+            let counts = self.counts.entry(entering.version).or_default();
+            *counts += entering.counts;
+            if track.counted < batch.end {
+                *counts += entering.prepared.counts;
+                track.counted = batch.end;
+            }
+        }
+    }
+}
+
+fn decode_part(view: &ViewPlan, image: Option<&Image>) -> Result<Part, codec::Error> {
+    image.map_or_else(|| Ok(Part::new(view)), |image| Part::decode(view, image))
+}

@@ -1,0 +1,179 @@
+//! What the worker knows of one assigned partition: its lanes, and how its reading stands.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::event_log::TopicPartition;
+use crate::kernel::key::{PartId, Shard};
+use crate::kernel::plan::{Fingerprint, ViewPlan};
+use crate::kernel::time::EventTime;
+use crate::online::{Advance, Claim, Nonce, PartKey};
+use crate::stream::Ticket;
+use crate::stream::batch::Batch;
+
+pub(super) struct Partition {
+    pub at: TopicPartition,
+    /// What the log held when it was last asked.
+    pub held: Range<u64>,
+    pub tracks: BTreeMap<Fingerprint, Track>,
+    pub phase: Phase,
+    /// Whether the log was told to hold back.
+    pub paused: bool,
+    /// The next record to read.
+    pub next: u64,
+    /// Records below were counted before: a record that is read again is not rejected twice.
+    pub counted: u64,
+    /// The smallest ingestion time of the last batch: the record time of semantics §6.
+    pub record_time: EventTime,
+    pub newest_event_time: Option<EventTime>,
+}
+
+pub(super) enum Phase {
+    /// Not read: some lane is not held yet.
+    Claiming,
+    /// Read under the ticket of its last seek. At most one batch waits, for parts or for room.
+    Reading { ticket: Ticket, waiting: Option<Batch> },
+    /// Not read any more, and why.
+    Stopped(String),
+    /// Not read any more: let go once it is flushed.
+    Releasing,
+}
+
+/// One view version over one partition.
+pub(super) struct Track {
+    pub view: Arc<ViewPlan>,
+    /// By shard.
+    pub lanes: Vec<Lane>,
+    /// Records below were counted before, as in [`Partition::counted`].
+    pub counted: u64,
+    /// The log's end when this version was first claimed here: caught up is what is stored beyond it.
+    pub goal: u64,
+}
+
+/// One view version over one partition within one shard.
+pub(super) struct Lane {
+    pub hold: Hold,
+    /// The offset in the store, as far as was acknowledged: where the next advance starts.
+    pub stored: u64,
+    /// The next record to fold.
+    pub folded: u64,
+    /// Parts folded since the last flush.
+    pub unflushed: Vec<PartKey>,
+}
+
+/// Names a lane. A version is read from one topic, so no topic is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneId {
+    pub shard: Shard,
+    pub version: Fingerprint,
+    pub part: PartId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Unclaimed,
+    Claiming(Ticket),
+    Held(Nonce),
+    /// A flush was refused: to be claimed again once membership is proven.
+    Refused,
+}
+
+impl Partition {
+    pub fn new(at: TopicPartition, held: Range<u64>) -> Partition {
+        Partition {
+            at,
+            next: held.start,
+            counted: held.start,
+            held,
+            tracks: BTreeMap::new(),
+            phase: Phase::Claiming,
+            paused: false,
+            record_time: EventTime::MIN,
+            newest_event_time: None,
+        }
+    }
+
+    /// Takes a version up, from the log's start unless the store knows better.
+    pub fn follow(&mut self, view: &Arc<ViewPlan>, shards: u16) {
+        let lanes = (0..shards).map(|_| Lane::unclaimed()).collect();
+        let track = Track { view: view.clone(), lanes, counted: 0, goal: self.held.end };
+        self.tracks.insert(view.fingerprint, track);
+    }
+
+    pub fn is_read(&self) -> bool {
+        matches!(self.phase, Phase::Claiming | Phase::Reading { .. })
+    }
+
+    /// Whether it can be sought: all lanes are held, and there are some.
+    pub fn is_claimed(&self) -> bool {
+        let held = |track: &Track| track.lanes.iter().all(|lane| matches!(lane.hold, Hold::Held(_)));
+        !self.tracks.is_empty() && self.tracks.values().all(held)
+    }
+
+    /// Whether the store has all that was folded, or refused it.
+    pub fn is_flushed(&self) -> bool {
+        self.tracks.values().all(|track| track.lanes.iter().all(|lane| !lane.is_ahead()))
+    }
+
+    pub fn is_ahead(&self, shard: Shard) -> bool {
+        self.tracks.values().any(|track| track.lanes[usize::from(shard.0)].is_ahead())
+    }
+
+    /// Where reading has to start for every lane to miss nothing.
+    pub fn smallest_folded(&self) -> u64 {
+        self.tracks.values().map(Track::smallest_folded).min().unwrap_or(self.next)
+    }
+
+    /// Records below `offset` are folded into every lane that did not have them.
+    pub fn advance(&mut self, offset: u64) {
+        self.next = self.next.max(offset);
+        for lane in self.tracks.values_mut().flat_map(|track| &mut track.lanes) {
+            lane.folded = lane.folded.max(offset);
+        }
+    }
+
+    pub fn part(&self) -> PartId {
+        PartId::Partition(self.at.partition)
+    }
+
+    /// Lanes of `shard` that nobody claimed yet are claimed under `ticket`.
+    pub fn claim(&mut self, shard: Shard, ticket: Ticket, claims: &mut Vec<Claim>) {
+        for (version, track) in &mut self.tracks {
+            let lane = &mut track.lanes[usize::from(shard.0)];
+            if lane.hold == Hold::Unclaimed {
+                lane.hold = Hold::Claiming(ticket);
+                claims.push(Claim { version: *version, partition: self.at.partition, initial: self.held.start });
+            }
+        }
+    }
+}
+
+impl Track {
+    pub fn smallest_folded(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.folded).min().expect("a project has at least one shard")
+    }
+
+    pub fn is_caught_up(&self) -> bool {
+        self.lanes.iter().all(|lane| matches!(lane.hold, Hold::Held(_)) && lane.stored >= self.goal)
+    }
+}
+
+impl Lane {
+    pub fn unclaimed() -> Lane {
+        Lane { hold: Hold::Unclaimed, stored: 0, folded: 0, unflushed: Vec::new() }
+    }
+
+    fn is_ahead(&self) -> bool {
+        matches!(self.hold, Hold::Held(_)) && self.folded > self.stored
+    }
+
+    /// The step from what is stored to what is folded, if we may take it. A step of nothing asks the store whether
+    /// it still stands where we left it.
+    pub fn step(&self, version: Fingerprint, partition: u32) -> Option<Advance> {
+        match self.hold {
+            Hold::Held(nonce) => Some(Advance { version, partition, nonce, from: self.stored, to: self.folded }),
+            _ => None,
+        }
+    }
+}

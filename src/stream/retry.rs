@@ -1,0 +1,60 @@
+//! Trying again: how long to wait before the next attempt at what the world refused for now.
+
+use std::time::Duration;
+
+use crate::stream::run::Error;
+
+const FIRST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The waits of one call: doubled each time up to a limit, and spread by a seed, so that many callers who failed
+/// together do not come back together.
+pub(super) struct Backoff {
+    seed: u64,
+    attempt: u32,
+}
+
+impl Backoff {
+    pub fn new(seed: u64) -> Backoff {
+        Backoff { seed, attempt: 0 }
+    }
+
+    /// Says what failed and waits, or gives the error back where trying again would not help.
+    pub async fn wait(&mut self, error: impl Into<Error>) -> Result<(), Error> {
+        let error = error.into();
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let delay = self.next_delay();
+        tracing::warn!(attempt = self.attempt, delay_ms = delay.as_millis() as u64, "trying again: {error}");
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// Between half of the doubled delay and all of it.
+    fn next_delay(&mut self) -> Duration {
+        let whole = FIRST.saturating_mul(1 << self.attempt.min(16)).min(LONGEST);
+        self.attempt += 1;
+        let spread = xxhash_rust::xxh3::xxh3_64_with_seed(&self.attempt.to_le_bytes(), self.seed) % 1_000;
+        whole / 2 + whole / 2 * spread as u32 / 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_limit_and_differ_by_seed() {
+        let delays = |seed| {
+            let mut backoff = Backoff::new(seed);
+            (0..40).map(|_| backoff.next_delay()).collect::<Vec<_>>()
+        };
+        assert_eq!(delays(1), delays(1));
+        assert_ne!(delays(1), delays(2));
+        for (attempt, delay) in delays(3).into_iter().enumerate() {
+            let whole = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
+            assert!(whole / 2 <= delay && delay <= whole, "attempt {attempt} waits {delay:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The shell of the worker, and the only place of the stream that waits: it owns the consumer, performs effects,
+//! and turns deliveries, answers and the passing of time into signals, one after the other.
+//!
+//! Calls to the store run side by side, and the worker bounds how many: one flush a shard, one load a partition.
+//! What fails for now is tried again unchanged until it succeeds, so the worker never hears of an unknown outcome.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Fuse, FutureExt};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::Clock;
+use crate::event_log::{self, EventLog};
+use crate::kernel::plan::ViewPlan;
+use crate::online::{self, OnlineStore};
+use crate::stream::shell::Shell;
+use crate::stream::{Progress, Settings, Signal};
+
+/// How finely the worker sees time pass: a quarter of the flush interval by default.
+const TICK: Duration = Duration::from_millis(5);
+const PUBLISH: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The consumer group that shares the partitions.
+    pub group: String,
+    pub worker: Settings,
+    /// How long a shutdown waits for the store; what is not flushed by then is folded again after the next start.
+    pub grace: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Log(#[from] event_log::Error),
+    #[error(transparent)]
+    Online(#[from] online::Error),
+    #[error("the operating system gave no random number: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Error {
+    /// A topic that does not exist yet may be on its way: definitions and topics are not made in one step.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Log(error) => error.is_transient() || matches!(error, event_log::Error::UnknownTopic(_)),
+            Error::Online(error) => error.is_transient(),
+            Error::Random(_) => false,
+        }
+    }
+}
+
+/// Folds the log into the online store, for whatever `versions` says is to be written, until `shutdown`; then
+/// flushes and lets go. Returns early only with an error that trying again would not mend.
+pub async fn run(
+    log: Arc<dyn EventLog>,
+    online: Arc<dyn OnlineStore>,
+    mut versions: watch::Receiver<Vec<Arc<ViewPlan>>>,
+    progress: watch::Sender<Progress>,
+    clock: Clock,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let grace = options.grace;
+    let mut shell = Shell::new(log, online, options, versions.borrow_and_update().clone())?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut publish = tokio::time::interval(PUBLISH);
+    publish.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut shutdown = pin!(shutdown.fuse());
+    let mut patience = pin!(Fuse::terminated());
+    while !shell.is_closed() {
+        tokio::select! {
+            () = &mut shutdown => {
+                patience.set(tokio::time::sleep(grace).fuse());
+                shell.close().await?;
+            }
+            () = &mut patience => {
+                tracing::warn!("the store took too long to take the last flush: its events are folded again at the next start");
+                break;
+            }
+            Ok(()) = versions.changed(), if shell.takes_versions() => {
+                let wanted = versions.borrow_and_update().clone();
+                shell.write_versions(wanted).await?;
+            }
+            event = shell.next() => shell.take(event).await?,
+            _ = ticks.tick() => shell.step(Signal::Tick(clock.now())).await?,
+            _ = publish.tick() => { progress.send_replace(shell.progress()); }
+        }
+    }
+    progress.send_replace(shell.progress());
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What is unflushed of each shard, and what is under way to the store: at most one flush a shard.
+
+use std::sync::Arc;
+
+use crate::kernel::key::Shard;
+use crate::kernel::time::{EventTime, Micros};
+use crate::online::{Advance, PartWrite};
+
+pub(super) struct Shards {
+    states: Vec<State>,
+    /// Of all shards, what is under way included.
+    unflushed_bytes: usize,
+}
+
+struct State {
+    unflushed_bytes: usize,
+    /// When the oldest unflushed event was folded.
+    unflushed_since: Option<EventTime>,
+    /// When its offsets were last written, or found to be where they were.
+    flushed_at: EventTime,
+    flight: Option<Flight>,
+}
+
+/// A flush that is not answered yet.
+pub(super) struct Flight {
+    pub advances: Vec<Advance>,
+    pub rows: Arc<[PartWrite]>,
+    pub bytes: usize,
+}
+
+impl Shards {
+    pub fn new(count: u16) -> Shards {
+        let state = || State { unflushed_bytes: 0, unflushed_since: None, flushed_at: EventTime::MIN, flight: None };
+        Shards { states: (0..count).map(|_| state()).collect(), unflushed_bytes: 0 }
+    }
+
+    /// Of all shards, what is under way included.
+    pub fn unflushed_bytes(&self) -> usize {
+        self.unflushed_bytes
+    }
+
+    pub fn bytes(&self, shard: Shard) -> usize {
+        self.state(shard).unflushed_bytes
+    }
+
+    pub fn are_landed(&self) -> bool {
+        self.states.iter().all(|state| state.flight.is_none())
+    }
+
+    pub fn is_in_flight(&self, shard: Shard) -> bool {
+        self.state(shard).flight.is_some()
+    }
+
+    /// Whether time has come to flush, and nothing is under way.
+    pub fn is_due(&self, shard: Shard, now: EventTime, flush_interval: Micros, idle_interval: Micros) -> bool {
+        let state = self.state(shard);
+        let waited = state.unflushed_since.is_some_and(|since| now.since(since) >= flush_interval);
+        state.flight.is_none() && (waited || now.since(state.flushed_at) >= idle_interval)
+    }
+
+    /// Makes every shard due, whether or not it has rows.
+    pub fn hurry(&mut self) {
+        self.states.iter_mut().for_each(|state| state.flushed_at = EventTime::MIN);
+    }
+
+    /// An event was folded.
+    pub fn grow(&mut self, shard: Shard, bytes: isize, now: EventTime) {
+        let state = &mut self.states[usize::from(shard.0)];
+        state.unflushed_bytes = state.unflushed_bytes.saturating_add_signed(bytes);
+        state.unflushed_since.get_or_insert(now);
+        self.unflushed_bytes = self.unflushed_bytes.saturating_add_signed(bytes);
+    }
+
+    /// Unflushed parts were forgotten.
+    pub fn shrink(&mut self, shard: Shard, bytes: usize) {
+        self.states[usize::from(shard.0)].unflushed_bytes -= bytes;
+        self.unflushed_bytes -= bytes;
+    }
+
+    /// All that was unflushed is on its way now, or there was nothing to write.
+    pub fn take_off(&mut self, shard: Shard, now: EventTime, flight: Option<Flight>) {
+        let state = &mut self.states[usize::from(shard.0)];
+        state.unflushed_since = None;
+        state.flushed_at = now;
+        state.flight = flight;
+        state.unflushed_bytes = 0;
+    }
+
+    /// The flush that was answered.
+    pub fn land(&mut self, shard: Shard) -> Option<Flight> {
+        let flight = self.states[usize::from(shard.0)].flight.take()?;
+        self.unflushed_bytes -= flight.bytes;
+        Some(flight)
+    }
+
+    fn state(&self, shard: Shard) -> &State {
+        &self.states[usize::from(shard.0)]
+    }
+}

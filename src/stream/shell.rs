@@ -1,0 +1,278 @@
+//! What performs effects: the consumer, and the calls to store and log that are under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep_until};
+
+use crate::event_log::{self, Consumer, Delivery, EventLog, TopicPartition};
+use crate::kernel::plan::ViewPlan;
+use crate::online::OnlineStore;
+use crate::stream::calls;
+use crate::stream::retry::Backoff;
+use crate::stream::run::{Error, Options};
+use crate::stream::{Effect, Progress, Signal, Ticket, Worker};
+
+/// How long the consumer rests after it failed for now.
+const REST: Duration = Duration::from_millis(500);
+
+pub(super) struct Shell {
+    log: Arc<dyn EventLog>,
+    online: Arc<dyn OnlineStore>,
+    worker: Worker,
+    group: String,
+    versions: Vec<Arc<ViewPlan>>,
+    stage: Stage,
+    consumer: Option<Box<dyn Consumer>>,
+    /// The consumer is not asked before.
+    rest_until: Instant,
+    /// The last seek of each partition.
+    tickets: BTreeMap<TopicPartition, Ticket>,
+    /// Revoked and not released yet: until then the consumer is not asked for more.
+    releasing: BTreeSet<TopicPartition>,
+    /// Whether an assignment or new versions wait for bounds: until then neither changes again.
+    asking_bounds: bool,
+    answers: FuturesUnordered<BoxFuture<'static, Result<Answer, Error>>>,
+    backoff_seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Lets go of everything, to join the group anew.
+    Leaving,
+    Joining,
+    Joined,
+    /// Lets go of everything for good.
+    Closing,
+}
+
+pub(super) enum Answer {
+    Signal(Signal),
+    Joined(Box<dyn Consumer>),
+}
+
+/// What the shell waited for.
+pub(super) enum Event {
+    Answer(Result<Answer, Error>),
+    Delivery(Result<Delivery, event_log::Error>),
+}
+
+impl Shell {
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        online: Arc<dyn OnlineStore>,
+        options: Options,
+        versions: Vec<Arc<ViewPlan>>,
+    ) -> Result<Shell, Error> {
+        let mut shell = Shell {
+            log,
+            worker: Worker::new(online.shards(), options.worker),
+            online,
+            group: options.group,
+            versions,
+            stage: Stage::Leaving,
+            consumer: None,
+            rest_until: Instant::now(),
+            tickets: BTreeMap::new(),
+            releasing: BTreeSet::new(),
+            asking_bounds: false,
+            answers: FuturesUnordered::new(),
+            backoff_seed: getrandom::u64()?,
+        };
+        shell.join();
+        Ok(shell)
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.worker.progress()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.stage == Stage::Closing && self.worker.is_idle()
+    }
+
+    pub fn takes_versions(&self) -> bool {
+        self.stage == Stage::Joined && !self.asking_bounds
+    }
+
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.stage = Stage::Closing;
+        self.step(Signal::ReleaseAll).await
+    }
+
+    /// Versions of other topics need another consumer, so everything is let go first.
+    pub async fn write_versions(&mut self, versions: Vec<Arc<ViewPlan>>) -> Result<(), Error> {
+        let before = calls::topics(&self.versions);
+        let topics = calls::topics(&versions);
+        self.versions = versions;
+        if topics != before {
+            self.stage = Stage::Leaving;
+            return self.step(Signal::ReleaseAll).await;
+        }
+        self.asking_bounds = true;
+        let backoff = self.backoff();
+        self.call(calls::versions(self.log.clone(), self.versions.clone(), topics, backoff));
+        Ok(())
+    }
+
+    /// Waits for an answer or a delivery. Cancel safe.
+    pub async fn next(&mut self) -> Event {
+        let listens = self.stage == Stage::Joined && self.releasing.is_empty() && !self.asking_bounds;
+        let Shell { answers, consumer, rest_until, .. } = self;
+        let delivery = async {
+            match consumer {
+                Some(consumer) if listens => {
+                    sleep_until(*rest_until).await;
+                    consumer.next().await
+                }
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
+            delivery = delivery => Event::Delivery(delivery),
+        }
+    }
+
+    pub async fn take(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Answer(answer) => self.answered(answer?).await,
+            Event::Delivery(Ok(delivery)) => self.delivered(delivery).await,
+            Event::Delivery(Err(error)) => self.not_delivered(error).await,
+        }
+    }
+
+    /// Lets the worker take a step, and does what it wants done.
+    pub async fn step(&mut self, signal: Signal) -> Result<(), Error> {
+        for effect in self.worker.handle(signal) {
+            self.perform(effect).await?;
+        }
+        if self.stage == Stage::Leaving && self.worker.is_idle() {
+            self.join();
+        }
+        Ok(())
+    }
+
+    async fn answered(&mut self, answer: Answer) -> Result<(), Error> {
+        match answer {
+            Answer::Joined(consumer) if self.stage == Stage::Joining => {
+                self.consumer = Some(consumer);
+                self.stage = Stage::Joined;
+                Ok(())
+            }
+            Answer::Joined(_) => Ok(()),
+            Answer::Signal(signal @ (Signal::Assigned(_) | Signal::Versions { .. })) => {
+                self.asking_bounds = false;
+                // Who is on the way out takes nothing up.
+                if self.stage == Stage::Joined { self.step(signal).await } else { Ok(()) }
+            }
+            Answer::Signal(signal) => self.step(signal).await,
+        }
+    }
+
+    async fn delivered(&mut self, delivery: Delivery) -> Result<(), Error> {
+        match delivery {
+            Delivery::Assigned(assigned) => {
+                self.asking_bounds = true;
+                let backoff = self.backoff();
+                self.call(calls::assigned(self.log.clone(), assigned, backoff));
+                Ok(())
+            }
+            Delivery::Revoked(revoked) => {
+                self.releasing.extend(revoked.iter().cloned());
+                self.step(Signal::Revoked(revoked)).await
+            }
+            Delivery::Records { partition, records, log_end } => {
+                let ticket = *self.tickets.get(&partition).expect("a log delivers nothing that was not sought");
+                self.step(Signal::Records { ticket, partition, records, log_end }).await
+            }
+        }
+    }
+
+    async fn not_delivered(&mut self, error: event_log::Error) -> Result<(), Error> {
+        if let event_log::Error::OutOfRange { topic, partition, .. } = &error {
+            let partition = TopicPartition { topic: topic.clone(), partition: *partition };
+            return self.step(Signal::Unreadable { partition, reason: error.to_string() }).await;
+        }
+        if !error.is_transient() {
+            return Err(error.into());
+        }
+        tracing::warn!("reading on in {REST:?}: {error}");
+        self.rest_until = Instant::now() + REST;
+        Ok(())
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Result<(), Error> {
+        match effect {
+            Effect::Claim { ticket, shard, claims } => {
+                let backoff = self.backoff();
+                self.call(calls::claim(self.online.clone(), ticket, shard, claims, backoff));
+            }
+            Effect::Load { ticket, keys } => {
+                let backoff = self.backoff();
+                self.call(calls::load(self.online.clone(), ticket, keys, backoff));
+            }
+            Effect::Apply { shard, advances, rows } => {
+                let backoff = self.backoff();
+                self.call(calls::apply(self.online.clone(), shard, advances, rows, backoff));
+            }
+            Effect::Seek { ticket, partition, offset } => {
+                self.consumer().seek(&partition, offset);
+                self.tickets.insert(partition, ticket);
+            }
+            Effect::Pause(partition) => self.consumer().pause(&partition),
+            Effect::Resume(partition) => self.consumer().resume(&partition),
+            Effect::ProveMembership => self.prove_membership().await,
+            Effect::Released(partition) => {
+                self.releasing.remove(&partition);
+            }
+            Effect::Stopped { partition, reason } => {
+                tracing::error!("stopped reading {}[{}]: {reason}", partition.topic, partition.partition);
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, call: impl Future<Output = Result<Answer, Error>> + Send + 'static) {
+        self.answers.push(Box::pin(call));
+    }
+
+    /// What cannot be proven is not so: the group is joined anew, and says what is ours.
+    async fn prove_membership(&mut self) {
+        let proven = self.consumer().is_member().await.unwrap_or_else(|error| {
+            tracing::warn!("membership could not be proven: {error}");
+            false
+        });
+        if !proven && self.stage == Stage::Joined {
+            self.stage = Stage::Leaving;
+        }
+        self.call(std::future::ready(Ok(Answer::Signal(Signal::Membership(proven)))));
+    }
+
+    fn join(&mut self) {
+        self.consumer = None;
+        self.tickets.clear();
+        self.releasing.clear();
+        let effects = self.worker.handle(Signal::Versions { versions: self.versions.clone(), bounds: Vec::new() });
+        assert!(effects.is_empty(), "a worker without partitions wants nothing done");
+        let topics = calls::topics(&self.versions);
+        self.stage = if topics.is_empty() { Stage::Joined } else { Stage::Joining };
+        if !topics.is_empty() {
+            let backoff = self.backoff();
+            self.call(calls::join(self.log.clone(), self.group.clone(), topics, backoff));
+        }
+    }
+
+    fn consumer(&mut self) -> &mut dyn Consumer {
+        self.consumer.as_deref_mut().expect("a partition is assigned by a consumer, which stays until it is released")
+    }
+
+    fn backoff(&mut self) -> Backoff {
+        self.backoff_seed = self.backoff_seed.wrapping_add(1);
+        Backoff::new(self.backoff_seed)
+    }
+}
