@@ -234,15 +234,17 @@ impl<'t> Reader<'_, 't, '_> {
 const WRITE_OUT: &str = "write the value out where it is needed";
 
 fn written(style: ScalarStyle, text: &str, span: Span) -> Written {
-    let doubled = text.chars().filter(|c| *c == '\'').count();
-    let (written, width) = match style {
-        ScalarStyle::Plain => return if text.contains('\n') { Written::Otherwise } else { Written::Plain },
-        ScalarStyle::SingleQuoted => (Written::SingleQuoted, text.chars().count() + 2 + doubled),
-        ScalarStyle::DoubleQuoted => (Written::DoubleQuoted, text.chars().count() + 2),
-        ScalarStyle::Literal | ScalarStyle::Folded => return Written::Otherwise,
-    };
-    // Longer than its characters: it has escapes, or was folded from several lines.
-    if span.start.line() == span.end.line() && span.len() == width { written } else { Written::Otherwise }
+    let one_line = span.start.line() == span.end.line();
+    let quoted = text.chars().count() + 2;
+    // A quoted scalar that is longer than its characters has escapes, or was folded from several lines.
+    match style {
+        ScalarStyle::Plain if one_line || !text.contains(char::is_whitespace) => Written::Plain,
+        ScalarStyle::SingleQuoted if one_line && span.len() == quoted + text.matches('\'').count() => {
+            Written::SingleQuoted
+        }
+        ScalarStyle::DoubleQuoted if one_line && span.len() == quoted => Written::DoubleQuoted,
+        _ => Written::Otherwise,
+    }
 }
 
 fn syntax_help(info: &str) -> &'static str {
@@ -279,6 +281,8 @@ mod tests {
         assert_eq!(column("a: price + x", 8), 12);
         assert_eq!(column("a: \"price + x\"", 8), 13);
         assert_eq!(column("a: 'k = ''ü'' + x'", 10), 17);
+        assert_eq!(column("a: price * 2 # twice\n", 8), 12);
+        assert_eq!(column("a: price\n  + x", 8), 4, "folded: the start of the scalar");
         assert_eq!(column("a: \"x\\t + y\"", 3), 4, "escapes: the start of the scalar");
         assert_eq!(column("a: >\n  x + y\n", 4), 3, "a block: its first character");
     }
