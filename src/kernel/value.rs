@@ -9,6 +9,10 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use crate::kernel::time::EventTime;
 
+mod column;
+
+pub use column::ColumnBuilder;
+
 /// The type of a field, a derived column or a feature.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {

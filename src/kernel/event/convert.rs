@@ -10,21 +10,39 @@ use super::number::{Scaled, scale};
 use super::{Reason, shortened};
 use crate::kernel::definition::TimeFormat;
 use crate::kernel::time::EventTime;
-use crate::kernel::value::ValueType;
+use crate::kernel::value::{ValueRef, ValueType};
 
 /// A value that fits its column. Not yet in it: a record enters the columns as a whole or not at all.
 #[derive(Debug)]
 pub(super) enum Cell<'a> {
     Null,
     Bool(bool),
-    /// Integers, microseconds of timestamps, days of dates.
     Int(i64),
     /// Of a float32 too: widening is exact.
     Float(f64),
     Decimal(i128),
+    Date(i32),
+    Time(EventTime),
     Text(Cow<'a, str>),
     Bytes(Vec<u8>),
     List(Vec<Cell<'a>>),
+}
+
+impl Cell<'_> {
+    /// `None`: null, or a list.
+    pub(super) fn scalar(&self) -> Option<ValueRef<'_>> {
+        Some(match self {
+            Cell::Null | Cell::List(_) => return None,
+            Cell::Bool(it) => ValueRef::Bool(*it),
+            Cell::Int(it) => ValueRef::Int(*it),
+            Cell::Float(it) => ValueRef::Float(*it),
+            Cell::Decimal(it) => ValueRef::Decimal(*it),
+            Cell::Date(it) => ValueRef::Date(*it),
+            Cell::Time(it) => ValueRef::Time(*it),
+            Cell::Text(it) => ValueRef::Text(it),
+            Cell::Bytes(it) => ValueRef::Bytes(it),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -134,7 +152,7 @@ fn timestamp(json: Json<'_>, unit: TimeFormat) -> Result<Cell<'static>, Wrong> {
         _ => return Err(wrong()),
     };
     let instant = micros.and_then(|micros| i64::try_from(micros).ok()).and_then(EventTime::from_micros);
-    instant.map(|instant| Cell::Int(instant.micros())).ok_or_else(|| {
+    instant.map(Cell::Time).ok_or_else(|| {
         let detail = format!("{} is outside the years 0001 to 9999; the unit is `{}`", shown(json), unit.as_str());
         Wrong { reason: Reason::TimeOutOfRange, path: String::new(), detail }
     })
@@ -150,7 +168,7 @@ fn date(text: Text<'_>) -> Result<Cell<'static>, Wrong> {
         return Err(Wrong { reason: Reason::TimeOutOfRange, path: String::new(), detail });
     }
     let days = parsed.duration_since(jiff::civil::date(1970, 1, 1)).as_hours() / 24;
-    Ok(Cell::Int(days))
+    Ok(Cell::Date(i32::try_from(days).expect("the years 1 to 9999 have fewer than 2^31 days")))
 }
 
 fn list<'a>(raw: &'a str, item_type: &ValueType, unit: TimeFormat) -> Result<Cell<'a>, Wrong> {

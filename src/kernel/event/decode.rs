@@ -6,13 +6,13 @@ use arrow::array::ArrayRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::admit::envelope;
-use super::columns::Column;
 use super::convert::{Cell, Wrong, convert};
 use super::json::{Broken, Json, Scanner, Text};
 use super::{Decoded, Envelope, EventBatch, RawRecord, Reason, Rejection, shortened};
 use crate::kernel::definition::Source;
 use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
+use crate::kernel::value::ColumnBuilder;
 
 pub(super) fn decode(source: &Source, records: &[RawRecord]) -> Decoded {
     let mut decoder = Decoder::new(source, records.len());
@@ -43,7 +43,7 @@ impl From<Broken> for Refused {
 struct Decoder<'a> {
     source: &'a Source,
     positions: HashMap<&'a str, usize>,
-    columns: Vec<Column>,
+    columns: Vec<ColumnBuilder>,
     /// The record that is being read: a cell for each field, `None` where it has not come up.
     cells: Vec<Option<Cell<'a>>>,
     unknown: Vec<Text<'a>>,
@@ -55,7 +55,7 @@ impl<'a> Decoder<'a> {
         Decoder {
             source,
             positions: names.map(|(position, field)| (field.name.as_str(), position)).collect(),
-            columns: source.fields.iter().map(|field| Column::with_capacity(&field.value_type, rows)).collect(),
+            columns: source.fields.iter().map(|field| ColumnBuilder::with_capacity(&field.value_type, rows)).collect(),
             cells: source.fields.iter().map(|_| None).collect(),
             unknown: Vec::new(),
         }
@@ -76,8 +76,11 @@ impl<'a> Decoder<'a> {
         self.check_required()?;
         let origin = Origin::Log { partition: record.partition, offset: record.offset };
         let envelope = envelope(self.source, origin, self.event_time(), record.ingestion_time)?;
-        for (column, cell) in self.columns.iter_mut().zip(&mut self.cells) {
-            column.append(cell.take().unwrap_or(Cell::Null));
+        for (column, cell) in self.columns.iter_mut().zip(&self.cells) {
+            match cell {
+                Some(Cell::List(items)) => column.append_list(items.iter().map(Cell::scalar)),
+                cell => column.append(cell.as_ref().and_then(Cell::scalar)),
+            }
         }
         Ok(envelope)
     }
@@ -142,13 +145,13 @@ impl<'a> Decoder<'a> {
 
     fn event_time(&self) -> EventTime {
         match self.cells[self.source.event_time] {
-            Some(Cell::Int(micros)) => EventTime::unchecked(micros),
+            Some(Cell::Time(event_time)) => event_time,
             ref cell => unreachable!("the event time is a required timestamp, yet {cell:?}"),
         }
     }
 
     fn finish(self, rows: usize) -> RecordBatch {
-        let columns: Vec<ArrayRef> = self.columns.into_iter().map(Column::finish).collect();
+        let columns: Vec<ArrayRef> = self.columns.into_iter().map(ColumnBuilder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.source.schema(), columns, &options)
             .expect("the columns were made from the schema's types, and every record entered each of them")

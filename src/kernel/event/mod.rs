@@ -1,12 +1,11 @@
 //! Log records → events or rejections: one bad record rejects itself and not its batch.
 //!
 //! ```text
-//! bytes ─► json (slices) ─► convert (cells) ─► decode (whole records) ─► columns
+//! bytes ─► json (slices) ─► convert (cells) ─► decode (whole records) ─► value::ColumnBuilder
 //!                                                └► admit (what §4 decides)
 //! ```
 
 mod admit;
-mod columns;
 mod convert;
 mod decode;
 mod json;
