@@ -12,13 +12,15 @@
 
 mod column;
 mod part;
+mod point_in_time;
 mod prepare;
 mod read;
 mod recent_ids;
 mod tiles;
 
 pub use part::{Flushed, Part};
-pub use prepare::{Entrant, Prepared, prepare, prepare_with_late};
+pub use point_in_time::{Folded, History, Known};
+pub use prepare::{Entrant, Prepared, entity_keys, prepare, prepare_with_late};
 pub use read::{Presence, Reading, Status, read};
 pub use recent_ids::RecentIds;
 pub(crate) use tiles::{Tile, Tiles};

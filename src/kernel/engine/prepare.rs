@@ -67,6 +67,14 @@ pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
     Prepared { entrants, counts, inputs: inputs(view, &columns) }
 }
 
+/// The entity of each row, from the columns of its key in the entity's order and types; `None` where a part is null.
+pub fn entity_keys(columns: &[ArrayRef]) -> Vec<Option<EntityKey>> {
+    let rows = columns.first().map_or(0, |column| column.len());
+    let columns: Vec<Column> = columns.iter().map(Column::of).collect();
+    let mut bytes = Vec::new();
+    (0..rows).map(|row| entity_key(&columns, row, &mut bytes)).collect()
+}
+
 impl Prepared {
     pub(super) fn value(&self, column: usize, row: usize, keeps_values: bool) -> Option<ValueRef<'_>> {
         self.inputs[column].as_ref().expect("the columns that slots read were typed").value(row, keeps_values)
