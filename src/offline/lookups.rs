@@ -27,6 +27,8 @@ pub struct LoggedLookup {
     pub as_of: EventTime,
     pub view: Name,
     pub version: Fingerprint,
+    /// [`crate::kernel::plan::ViewPlan::answers`] of the plan that answered.
+    pub answers: Fingerprint,
     pub entity: EntityKey,
     /// The values as the kernel's codec writes them: equal bytes are equal bits.
     pub values: Bytes,
@@ -106,6 +108,7 @@ fn schema() -> Schema {
         column("as_of", ValueType::Timestamp),
         column("view", ValueType::String),
         column("version", ValueType::String),
+        column("answers", ValueType::String),
         column("entity", ValueType::Bytes),
         column("values", ValueType::Bytes),
         column("partitions", ValueType::List(Box::new(ValueType::Int32))),
@@ -125,6 +128,7 @@ fn to_rows(lookups: &[LoggedLookup]) -> RecordBatch {
         Arc::new(TimestampMicrosecondArray::from_iter_values(as_of).with_timezone("UTC")),
         Arc::new(StringArray::from_iter_values(lookups.iter().map(|it| it.view.as_str()))),
         Arc::new(StringArray::from_iter_values(lookups.iter().map(|it| it.version.to_string()))),
+        Arc::new(StringArray::from_iter_values(lookups.iter().map(|it| it.answers.to_string()))),
         Arc::new(BinaryArray::from_iter_values(lookups.iter().map(|it| it.entity.as_bytes()))),
         Arc::new(BinaryArray::from_iter_values(lookups.iter().map(|it| &it.values))),
         Arc::new(partitions.finish()),
@@ -138,19 +142,23 @@ fn from_row(rows: &RecordBatch, row: usize) -> Result<LoggedLookup, String> {
     let text = |column: usize| rows.column(column).as_string::<i32>().value(row);
     let bytes = |column: usize| rows.column(column).as_binary::<i32>().value(row);
     let list = |column: usize| rows.column(column).as_list::<i32>().value(row);
-    let (partitions, offsets) = (list(5), list(6));
+    let (partitions, offsets) = (list(6), list(7));
     let (partitions, offsets) = (partitions.as_primitive::<Int32Type>(), offsets.as_primitive::<Int64Type>());
     if partitions.len() != offsets.len() {
         return Err(format!("row {row} has {} partitions and {} offsets", partitions.len(), offsets.len()));
     }
     let offsets = partitions.values().iter().zip(offsets.values()).map(|(part, at)| (*part as u32, *at as u64));
-    let version = u64::from_str_radix(text(2), 16).map_err(|_| format!("`{}` is no version", text(2)))?;
+    let fingerprint = |column: usize| {
+        let hex = u64::from_str_radix(text(column), 16);
+        hex.map(Fingerprint).map_err(|_| format!("`{}` is no fingerprint", text(column)))
+    };
     Ok(LoggedLookup {
         as_of: EventTime::unchecked(rows.column(0).as_primitive::<TimestampMicrosecondType>().value(row)),
         view: text(1).parse()?,
-        version: Fingerprint(version),
-        entity: EntityKey::from_bytes(bytes(3)),
-        values: Bytes::copy_from_slice(bytes(4)),
+        version: fingerprint(2)?,
+        answers: fingerprint(3)?,
+        entity: EntityKey::from_bytes(bytes(4)),
+        values: Bytes::copy_from_slice(bytes(5)),
         offsets: offsets.collect(),
     })
 }
@@ -165,6 +173,7 @@ mod tests {
             as_of: as_of.parse().expect("a time"),
             view: "clicks".parse().expect("a name"),
             version: Fingerprint(0xfeed),
+            answers: Fingerprint(7),
             entity: EntityKey::from_bytes(b"u\0\xff"),
             values: Bytes::from_static(values),
             offsets: offsets.to_vec(),

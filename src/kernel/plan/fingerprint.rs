@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kernel::aggregate::bytes::put_value;
 use crate::kernel::aggregate::{Call, Parameter};
 use crate::kernel::definition::{Source, SourceField};
 use crate::kernel::plan::{FeaturePlan, Fingerprint, SEMANTICS_VERSION, ViewPlan};
@@ -26,6 +27,16 @@ pub(super) fn fingerprint(view: &ViewPlan) -> Fingerprint {
         text.extend(format!("{}:{part}", part.len()).into_bytes());
     }
     Fingerprint(xxh3_64(&text))
+}
+
+/// What the fingerprint leaves out, and answers depend on: the order of the features, and their defaults.
+pub(super) fn answers(view: &ViewPlan) -> Fingerprint {
+    let mut bytes = Vec::new();
+    for feature in &view.features {
+        bytes.extend(format!("{};{};", feature.name, feature.default.is_some()).into_bytes());
+        feature.default.iter().for_each(|default| put_value(&mut bytes, default));
+    }
+    Fingerprint(xxh3_64(&bytes))
 }
 
 pub(super) fn facts(view: &ViewPlan) -> Facts {

@@ -192,6 +192,12 @@ impl ViewPlan {
         &self.grids[feature.grid].slots[feature.slot]
     }
 
+    /// Two plans of one version answer with the same bits if these are the same: else their features stand in another
+    /// order, or have other defaults.
+    pub fn answers(&self) -> Fingerprint {
+        fingerprint::answers(self)
+    }
+
     fn column_name(&self, column: usize) -> &str {
         self.schema.field(column).name()
     }
