@@ -1,11 +1,14 @@
-//! What Freshet says about itself: log lines through `tracing`, and the names of its metrics. Rooms below the
+//! What Freshet says about itself: log lines through `tracing`, the names of its metrics, and how far a job is. Rooms below the
 //! drivers return facts; whoever called them logs and counts here.
 
 pub mod metrics;
+mod watch;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use watch::{Cancelled, Watch};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
