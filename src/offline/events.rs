@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::kernel::definition::Source;
+use crate::kernel::event::{self, EventBatch};
 use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
@@ -35,6 +36,13 @@ pub struct ArchivedEvents {
     pub fields: RecordBatch,
     /// Of each row: where it came from, and its ingestion time.
     pub positions: Vec<(Origin, EventTime)>,
+}
+
+impl ArchivedEvents {
+    /// By the source's present rules: what they reject enters no view.
+    pub fn admit(self, source: &Source) -> EventBatch {
+        event::admit(source, self.fields, &self.positions).events
+    }
 }
 
 /// The events of a scope. Holds those of one commit at a time.
@@ -123,6 +131,11 @@ impl Events {
 
 impl Iterator for Events {
     type Item = Result<ArchivedEvents, Error>;
+
+    /// At most the commits that were not read yet.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.rest.len()))
+    }
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

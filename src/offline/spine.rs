@@ -35,8 +35,16 @@ pub fn read(
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
     let as_text = |name: &str| name == columns.label_time || columns.keys.iter().any(|(key, _)| *key == *name);
-    let mut batches = table::decode(bytes, format, &as_text, limits)?;
-    batches.first().map_or(Ok(()), |batch| check_names(&batch.schema(), columns))?;
+    check(table::decode(bytes, format, &as_text, limits)?, columns)
+}
+
+/// The same for a spine that came as batches.
+pub fn check(mut batches: Vec<RecordBatch>, columns: SpineColumns<'_>) -> Result<Vec<RecordBatch>, TableError> {
+    let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(batches) };
+    check_names(&schema, columns)?;
+    if batches.iter().any(|batch| batch.schema().fields() != schema.fields()) {
+        return Err(TableError::new("its batches have different columns").help("give all of them one schema"));
+    }
     let mut rows_before = 0;
     for batch in &mut batches {
         let rows = batch.num_rows();
