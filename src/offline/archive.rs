@@ -233,3 +233,6 @@ fn archived_schema(fields: &Schema) -> SchemaRef {
     let own = own.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
     Arc::new(Schema::new(fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
