@@ -188,3 +188,107 @@ impl Lane {
 fn bytes(record: &RawRecord) -> usize {
     record.value.len() + RECORD_OVERHEAD
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::kernel::time::Micros;
+    use crate::offline::archive::tests::{record, source};
+
+    const AT_ONCE: EventTime = EventTime::MIN;
+
+    fn clicks() -> Arc<Source> {
+        source(&[])
+    }
+
+    fn place() -> TopicPartition {
+        TopicPartition { topic: "clicks".to_owned(), partition: 0 }
+    }
+
+    fn records(offsets: std::ops::Range<u64>) -> Vec<RawRecord> {
+        offsets.map(|offset| record(0, offset, "{}")).collect()
+    }
+
+    fn lanes(settings: Settings) -> Lanes {
+        let mut lanes = Lanes::new(settings);
+        lanes.add(clicks(), 0, 0);
+        lanes
+    }
+
+    fn spans(chunks: &[Chunk]) -> Vec<std::ops::Range<u64>> {
+        chunks.iter().map(|chunk| chunk.span.offsets.clone()).collect()
+    }
+
+    #[test]
+    fn a_lane_is_cut_when_it_waited_for_the_interval_or_is_full_or_somebody_waits() {
+        let mut lanes = lanes(Settings { events_max: 3, ..Settings::new("archive") });
+        assert_eq!(lanes.cut(AT_ONCE, Cut::All), []);
+        lanes.take(&place(), &records(0..2), AT_ONCE);
+        assert_eq!(lanes.cut(AT_ONCE, Cut::Due), []);
+        let later = AT_ONCE + Micros::new(2_000_000);
+        let first = lanes.cut(later, Cut::Due);
+        assert_eq!(spans(&first), [0..2]);
+        lanes.take(&place(), &records(2..5), later);
+        assert_eq!(lanes.cut(later, Cut::All), [], "one commit at a time");
+        assert_eq!(lanes.committed(&first[0], Committed::Done), None);
+        assert_eq!(spans(&lanes.cut(later, Cut::Due)), [2..5]);
+    }
+
+    #[test]
+    fn a_commit_is_no_larger_than_its_bounds_but_has_a_record() {
+        let large = RawRecord { value: Bytes::from(vec![0; 100]), ..record(0, 0, "") };
+        let mut lanes = lanes(Settings { bytes_max: 90, ..Settings::new("archive") });
+        lanes.take(&place(), &[large, record(0, 1, "")], AT_ONCE);
+        let chunks = lanes.cut(AT_ONCE, Cut::Due);
+        assert_eq!(spans(&chunks), [0..1]);
+        assert_eq!(lanes.bytes(), 100 + 2 * RECORD_OVERHEAD);
+        assert_eq!(lanes.committed(&chunks[0], Committed::Done), None);
+        assert_eq!(lanes.bytes(), RECORD_OVERHEAD);
+    }
+
+    #[test]
+    fn an_overtaken_lane_starts_over_where_the_other_ended() {
+        let mut lanes = lanes(Settings::new("archive"));
+        lanes.take(&place(), &records(0..4), AT_ONCE);
+        let chunks = lanes.cut(AT_ONCE, Cut::All);
+        lanes.take(&place(), &records(4..6), AT_ONCE);
+        let overtaken = Committed::AlreadyCommitted { to: 2 };
+        assert_eq!(lanes.committed(&chunks[0], overtaken), Some(place()));
+        assert_eq!((lanes.wanted(&place()), lanes.bytes()), (Some(2), 0));
+        lanes.take(&place(), &records(0..6), AT_ONCE);
+        assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [2..6], "what the other archived is skipped");
+    }
+
+    #[test]
+    fn a_lost_answer_is_not_an_overtaking() {
+        let mut lanes = lanes(Settings::new("archive"));
+        lanes.take(&place(), &records(0..4), AT_ONCE);
+        let chunks = lanes.cut(AT_ONCE, Cut::All);
+        assert_eq!(lanes.committed(&chunks[0], Committed::AlreadyCommitted { to: 4 }), None);
+        assert_eq!(lanes.wanted(&place()), Some(4));
+    }
+
+    #[test]
+    fn a_lane_that_was_let_go_and_taken_up_again_ignores_its_old_commit() {
+        let mut lanes = lanes(Settings::new("archive"));
+        lanes.take(&place(), &records(0..4), AT_ONCE);
+        let old = lanes.cut(AT_ONCE, Cut::All);
+        lanes.of(&place()).iter().for_each(|lane| lanes.remove(lane));
+        lanes.add(clicks(), 0, 4);
+        lanes.take(&place(), &records(4..5), AT_ONCE);
+        assert_eq!(lanes.committed(&old[0], Committed::AlreadyCommitted { to: 2 }), None);
+        assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [4..5]);
+    }
+
+    #[test]
+    fn sources_that_share_a_topic_each_have_a_lane() {
+        let mut lanes = lanes(Settings::new("archive"));
+        let other = Source { name: "taps".parse().expect("a name"), ..Source::clone(&clicks()) };
+        lanes.add(Arc::new(other), 0, 3);
+        assert_eq!(lanes.wanted(&place()), Some(0));
+        lanes.take(&place(), &records(0..5), AT_ONCE);
+        assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [0..5, 3..5]);
+    }
+}

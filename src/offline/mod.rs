@@ -25,7 +25,7 @@ pub use result::ResultWriter;
 pub use spine::SpineColumns;
 pub use table::{Format, Limits, TableError};
 
-mod archive;
+pub(crate) mod archive;
 mod commit;
 mod csv;
 mod dead_letters;

@@ -170,3 +170,141 @@ fn plain(array: &ArrayRef) -> ArrayRef {
         other => cast(array, other).expect("a dictionary opens to its values"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, StringArray, TimestampNanosecondArray};
+    use arrow::util::pretty::pretty_format_batches;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::offline::parquet_file;
+
+    const LIMITS: Limits = Limits { rows: 100_000, bytes: 1 << 26 };
+
+    fn read_as(bytes: Bytes, format: Format, limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
+        let keys = [("user_id", ValueType::String), ("shop", ValueType::Int64)];
+        let keys = keys.map(|(name, value_type)| (name.parse().expect("a name"), value_type));
+        read(bytes, format, SpineColumns { keys: &keys, label_time: "label_time" }, limits)
+    }
+
+    fn check(csv: &'static str, expected: Expect) {
+        expected.assert_eq(&match read_as(Bytes::from_static(csv.as_bytes()), Format::Csv, LIMITS) {
+            Ok(batches) => pretty_format_batches(&batches).expect("printed").to_string(),
+            Err(error) => error.to_string(),
+        });
+    }
+
+    #[test]
+    fn csv_columns_take_the_types_of_their_keys_and_else_of_their_values() {
+        check(
+            "user_id,shop,label_time,n,zip,ratio,note\n\
+             007,1,2026-11-21T10:00:00+02:00,1,01234,1,a\n\
+             ,-2,2026-11-21 10:00:00.1234567,,99999,0.5,\n",
+            expect![[r#"
+                +---------+------+-----------------------------+---+-------+-------+------+
+                | user_id | shop | label_time                  | n | zip   | ratio | note |
+                +---------+------+-----------------------------+---+-------+-------+------+
+                | 007     | 1    | 2026-11-21T08:00:00Z        | 1 | 01234 | 1.0   | a    |
+                |         | -2   | 2026-11-21T10:00:00.123456Z |   | 99999 | 0.5   |      |
+                +---------+------+-----------------------------+---+-------+-------+------+"#]],
+        );
+    }
+
+    #[test]
+    fn a_number_that_fits_no_int64_is_passed_through_as_text() {
+        check(
+            "user_id,shop,label_time,big\nu,1,2026-11-21T10:00:00Z,99999999999999999999\n",
+            expect![[r#"
+                +---------+------+----------------------+----------------------+
+                | user_id | shop | label_time           | big                  |
+                +---------+------+----------------------+----------------------+
+                | u       | 1    | 2026-11-21T10:00:00Z | 99999999999999999999 |
+                +---------+------+----------------------+----------------------+"#]],
+        );
+    }
+
+    #[test]
+    fn mistakes_name_row_and_column() {
+        check(
+            "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1,yesterday\n",
+            expect![[r#"
+                row 2, column `label_time`: `yesterday` is not a time
+                  help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC"#]],
+        );
+        check(
+            "user_id,shop,label_time\nu,1,\n",
+            expect![[r#"
+                row 1, column `label_time`: a row needs a label time, and this one is null
+                  help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC"#]],
+        );
+        check(
+            "user_id,shop,label_time\nu,1.5,2026-11-21T10:00:00Z\n",
+            expect!["row 1, column `shop`: `1.5` is not an int64"],
+        );
+        check(
+            "user_id,label_time\nu,2026-11-21T10:00:00Z\n",
+            expect![[r#"
+                column `shop`: the spine has no such column
+                  help: it needs every entity key and the label time; it has `user_id`, `label_time`"#]],
+        );
+        check(
+            "user_id,shop,label_time,shop\nu,1,2026-11-21T10:00:00Z,2\n",
+            expect![[r#"
+                column `shop`: the name stands twice
+                  help: name each column differently"#]],
+        );
+        check(
+            "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1\n",
+            expect![[
+                r#"not a CSV table: Csv error: Encountered unequal lengths between records on CSV file. Expected 3 records, found 2 records at line 3"#
+            ]],
+        );
+        check(
+            "",
+            expect![[r#"
+                the table has no header line
+                  help: name the columns in the first line"#]],
+        );
+    }
+
+    #[test]
+    fn the_row_of_a_mistake_counts_from_the_start_of_the_table() {
+        let mut csv = "user_id,shop,label_time\n".to_owned();
+        csv.extend(std::iter::repeat_n("u,1,2026-11-21T10:00:00Z\n", 20_000));
+        csv.push_str("u,1,?\n");
+        let error = read_as(Bytes::from(csv), Format::Csv, LIMITS).expect_err("the last row is wrong");
+        assert_eq!(error.row, Some(20_001));
+    }
+
+    #[test]
+    fn parquet_takes_narrow_keys_and_naive_times_of_any_unit_and_refuses_other_kinds() {
+        let spine = |shop: ArrayRef, nanos: Vec<Option<i64>>| {
+            let batch = RecordBatch::try_from_iter_with_nullable([
+                ("shop", shop, true),
+                ("user_id", Arc::new(StringArray::from(vec![Some("u"), None])) as ArrayRef, true),
+                ("label_time", Arc::new(TimestampNanosecondArray::from(nanos)), true),
+            ]);
+            Bytes::from(parquet_file::encode(&batch.expect("a batch")).expect("encoded"))
+        };
+        let shops = || Arc::new(Int32Array::from(vec![Some(1), None])) as ArrayRef;
+        let read = read_as(spine(shops(), vec![Some(-1), Some(1_999)]), Format::Parquet, LIMITS).expect("read");
+        assert_eq!(read[0].column(0).data_type(), &DataType::Int64);
+        assert_eq!(read[0].column(0).null_count(), 1);
+        let times = read[0].column(2).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(times.values(), &[-1, 1], "floored, before 1970 too");
+        let null = read_as(spine(shops(), vec![Some(0), None]), Format::Parquet, LIMITS).expect_err("a null time");
+        assert!(null.to_string().starts_with("row 2, column `label_time`"), "{null}");
+        let floats = Arc::new(arrow::array::Float64Array::from(vec![1.0, 2.0]));
+        let float = read_as(spine(floats, vec![Some(0); 2]), Format::Parquet, LIMITS).expect_err("a float key");
+        assert_eq!(float.to_string(), "column `shop`: it is Float64, and the key is int64");
+    }
+
+    #[test]
+    fn a_table_beyond_the_limits_is_refused() {
+        let csv = Bytes::from_static(b"user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1,2026-11-21T10:00:00Z\n");
+        let one_row = Limits { rows: 1, ..LIMITS };
+        let refused = read_as(csv, Format::Csv, one_row).expect_err("two rows");
+        assert!(refused.what.starts_with("the table has more than 1 rows"), "{refused}");
+    }
+}
