@@ -49,7 +49,9 @@ struct Finished {
 }
 
 impl<'a> Session<'a> {
-    pub async fn begin<S: Fn() -> Vec<Arc<Source>> + Send + Sync>(archiver: &'a Archiver<S>) -> Result<Session<'a>, Error> {
+    pub async fn begin<S: Fn() -> Vec<Arc<Source>> + Send + Sync>(
+        archiver: &'a Archiver<S>,
+    ) -> Result<Session<'a>, Error> {
         let sources = (archiver.sources)();
         let topics: BTreeSet<String> = sources.iter().map(|source| source.topic.clone()).collect();
         let topics = Vec::from_iter(topics);

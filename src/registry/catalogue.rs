@@ -10,7 +10,7 @@ use crate::kernel::plan::Refusal;
 use crate::kernel::plan::{self, Fingerprint, Plan, ViewPlan};
 use crate::kernel::plan::{Diff, diff};
 use crate::kernel::time::EventTime;
-use crate::registry::{Error, Registry, VersionState, ViewVersion};
+use crate::registry::{Error, Registry, Revision, VersionState, ViewVersion};
 
 /// One snapshot. Its versions are compiled from the revisions that define them, so an old version goes on being
 /// served as it was defined while its successor is built.
@@ -48,13 +48,39 @@ impl Catalogue {
     }
 
     pub async fn load(registry: &dyn Registry) -> Result<Catalogue, Error> {
-        let Some(revision) = registry.revision().await? else { return Ok(Catalogue::default()) };
+        let (revision, versions) = stored(registry).await?;
+        Catalogue::compile(registry, revision, &versions).await
+    }
+
+    async fn compile(
+        registry: &dyn Registry,
+        revision: Option<Revision>,
+        stored: &[ViewVersion],
+    ) -> Result<Catalogue, Error> {
+        let Some(revision) = revision else { return Ok(Catalogue::default()) };
         let plan = Arc::new(compile(&revision.files, revision.number)?);
-        let mut versions = Vec::new();
-        for version in registry.versions().await? {
-            versions.push(compiled_version(registry, &plan, &version).await?);
+        let mut versions = Vec::with_capacity(stored.len());
+        for version in stored {
+            versions.push(compiled_version(registry, &plan, version).await?);
         }
         Ok(Catalogue { revision: revision.number, plan, versions })
+    }
+
+    fn is_of(&self, revision: u64, stored: &[ViewVersion]) -> bool {
+        let compiled = self.versions.iter().map(|version| (version.view.fingerprint, version.state));
+        self.revision == revision && compiled.eq(stored.iter().map(|version| (version.fingerprint, version.state)))
+    }
+}
+
+/// The newest revision, with versions of no later one: an apply may come between the two reads.
+async fn stored(registry: &dyn Registry) -> Result<(Option<Revision>, Vec<ViewVersion>), Error> {
+    loop {
+        let revision = registry.revision().await?;
+        let versions = registry.versions().await?;
+        let newest = revision.as_ref().map_or(0, |revision| revision.number);
+        if versions.iter().all(|version| version.revision <= newest) {
+            return Ok((revision, versions));
+        }
     }
 }
 
@@ -85,12 +111,14 @@ fn compile(files: &[SourceText], revision: u64) -> Result<Plan, Error> {
 #[derive(Clone)]
 pub struct Catalogues {
     current: Arc<watch::Sender<Arc<Catalogue>>>,
+    /// Held while one refreshes, so that an older snapshot never replaces a newer one.
+    refreshing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Catalogues {
     pub async fn load(registry: &dyn Registry) -> Result<Catalogues, Error> {
         let current = Arc::new(Catalogue::load(registry).await?);
-        Ok(Catalogues { current: Arc::new(watch::Sender::new(current)) })
+        Ok(Catalogues { current: Arc::new(watch::Sender::new(current)), refreshing: Arc::default() })
     }
 
     pub fn current(&self) -> Arc<Catalogue> {
@@ -101,9 +129,14 @@ impl Catalogues {
         self.current.subscribe()
     }
 
+    /// Reads what is applied again; compiles and tells only where something changed, so that it can be asked often.
     pub async fn refresh(&self, registry: &dyn Registry) -> Result<(), Error> {
-        let loaded = Arc::new(Catalogue::load(registry).await?);
-        self.current.send_replace(loaded);
+        let _refreshing = self.refreshing.lock().await;
+        let (revision, versions) = stored(registry).await?;
+        if !self.current().is_of(revision.as_ref().map_or(0, |revision| revision.number), &versions) {
+            let catalogue = Catalogue::compile(registry, revision, &versions).await?;
+            self.current.send_replace(Arc::new(catalogue));
+        }
         Ok(())
     }
 }
@@ -141,4 +174,121 @@ pub async fn apply(
     let versions: Vec<(Name, Fingerprint)> =
         planned.plan.views.iter().map(|view| (view.name.clone(), view.fingerprint)).collect();
     registry.apply(expected, files, by, &versions, now).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::time::Micros;
+    use crate::registry::sqlite::SqliteRegistry;
+
+    const SHOP: &str = "
+kind: entity
+name: user
+keys: [{ name: user_id, type: string }]
+---
+kind: source
+name: clicks
+event_time: { field: at, unit: ms }
+schema:
+  version: 1
+  fields:
+    - { name: at, type: timestamp, required: true }
+    - { name: user_id, type: string, required: true }
+    - { name: price, type: float64 }
+---
+kind: feature_view
+name: activity
+entity: user
+source: clicks
+features:
+  - { name: clicks, aggregate: count, windows: [WINDOW] }
+";
+
+    fn shop(window: &str) -> Vec<SourceText> {
+        vec![SourceText { path: "shop.yaml".to_owned(), text: SHOP.replace("WINDOW", window) }]
+    }
+
+    fn now() -> EventTime {
+        EventTime::from_micros(0).expect("in range") + Micros::DAY
+    }
+
+    async fn registry(folder: &tempfile::TempDir) -> Arc<dyn Registry> {
+        let file = folder.path().join("registry.db");
+        Arc::new(SqliteRegistry::open(&file, &"shop".parse().expect("a name")).await.expect("opens"))
+    }
+
+    async fn apply_to(registry: &dyn Registry, catalogues: &Catalogues, files: Vec<SourceText>) {
+        let current = catalogues.current();
+        let planned = plan(&current, &files).expect("no mistakes");
+        apply(registry, &planned, current.revision, &files, "ada", now()).await.expect("applies");
+        catalogues.refresh(registry).await.expect("refreshes");
+    }
+
+    /// The window that lookups of `activity` read, and the one that the newest revision declares.
+    fn served_and_declared(catalogue: &Catalogue) -> (Option<&str>, Option<&str>) {
+        let name = |view: &'static str, plan: Option<&Arc<ViewPlan>>| {
+            plan.filter(|plan| plan.name == *view).map(|plan| plan.features[0].name.clone())
+        };
+        let known = |name: Name| ["clicks_1h", "clicks_2h"].into_iter().find(|known| name == **known);
+        let served = name("activity", catalogue.serving("activity")).and_then(known);
+        (served, name("activity", catalogue.plan.view("activity")).and_then(known))
+    }
+
+    #[tokio::test]
+    async fn a_new_version_is_served_once_it_is_promoted_and_the_old_one_until_then() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        assert_eq!((catalogues.current().revision, catalogues.current().versions.len()), (0, 0));
+
+        apply_to(&*registry, &catalogues, shop("1h")).await;
+        assert_eq!(served_and_declared(&catalogues.current()), (None, Some("clicks_1h")));
+        let first = catalogues.current().versions[0].view.fingerprint;
+        registry.promote(first, now()).await.expect("promotes");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!(served_and_declared(&catalogues.current()), (Some("clicks_1h"), Some("clicks_1h")));
+
+        apply_to(&*registry, &catalogues, shop("2h")).await;
+        let both = catalogues.current();
+        assert_eq!(served_and_declared(&both), (Some("clicks_1h"), Some("clicks_2h")));
+        let building = both.versions.iter().find(|version| version.state == VersionState::Building);
+        let second = building.expect("the new version").view.fingerprint;
+        registry.promote(second, now()).await.expect("promotes");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!(served_and_declared(&catalogues.current()), (Some("clicks_2h"), Some("clicks_2h")));
+        assert_eq!(served_and_declared(&both), (Some("clicks_1h"), Some("clicks_2h")), "a snapshot stays as it was");
+    }
+
+    #[tokio::test]
+    async fn a_refresh_tells_only_of_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        let mut heard = catalogues.subscribe();
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert!(!heard.has_changed().expect("open"));
+        apply_to(&*registry, &catalogues, shop("1h")).await;
+        assert!(heard.has_changed().expect("open"));
+        assert_eq!(heard.borrow_and_update().revision, 1);
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_no_longer_reads_says_which_and_where() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        registry.apply(0, &shop("1 fortnight"), "ada", &[], now()).await.expect("applies");
+        let message = Catalogues::load(&*registry).await.err().expect("refused").to_string();
+        assert!(message.contains("revision 1") && message.contains("does not accept it: shop.yaml:"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_version_that_this_release_computes_otherwise_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let other = ("activity".parse().expect("a name"), Fingerprint(7));
+        registry.apply(0, &shop("1h"), "ada", &[other], now()).await.expect("applies");
+        let refused = Catalogue::load(&*registry).await.expect_err("refused");
+        assert!(refused.to_string().contains("another version of view `activity` than 0000000000000007"), "{refused}");
+    }
 }

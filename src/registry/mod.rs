@@ -5,8 +5,14 @@
 //! * Each call is one transaction, durable when it returns.
 //! * Revisions of a project are numbered from 1 without gaps. [`Registry::apply`] names the revision it was planned
 //!   against; if another came first nothing is written and [`Error::Conflict`] says so.
+//! * Projects do not see each other.
+//!
+//! `conformance.rs` holds every registry to this; `catalogue.rs` compiles what is applied.
 
 pub mod catalogue;
+#[cfg(test)]
+mod conformance;
+pub mod sqlite;
 
 use async_trait::async_trait;
 
@@ -31,7 +37,7 @@ pub struct ViewVersion {
     pub fingerprint: Fingerprint,
     pub state: VersionState,
     pub since: EventTime,
-    /// The revision whose files define it.
+    /// The newest revision whose files define it.
     pub revision: u64,
 }
 
@@ -121,8 +127,9 @@ pub trait Registry: Send + Sync {
     /// One revision of the past.
     async fn revision_numbered(&self, number: u64) -> Result<Option<Revision>, Error>;
 
-    /// Writes revision `expected + 1` (0: none yet). `versions` are all of its views: those not known yet begin as
-    /// Building, and drop an older Building one of their view; versions of views that it no longer has are Dropped.
+    /// Writes revision `expected + 1` (0: none yet). `versions` are all of its views: those not known yet, or dropped
+    /// before, begin as Building. Building ones that it does not name are Dropped, and Live ones of views that it no
+    /// longer has; a Live one whose view got another version stays until that is promoted.
     async fn apply(
         &self,
         expected: u64,
@@ -135,9 +142,11 @@ pub trait Registry: Send + Sync {
     /// All versions that are not dropped.
     async fn versions(&self) -> Result<Vec<ViewVersion>, Error>;
 
-    /// Makes a version Live, and drops the versions of its view that were live before, in one step.
+    /// Makes a Building version Live, and drops the versions of its view that were live before, in one step. One that
+    /// an apply dropped meanwhile stays dropped: nothing happens.
     async fn promote(&self, fingerprint: Fingerprint, now: EventTime) -> Result<(), Error>;
 
+    /// Writes a job, or what became of it.
     async fn put_job(&self, job: &Job) -> Result<(), Error>;
 
     async fn job(&self, id: &str) -> Result<Option<Job>, Error>;

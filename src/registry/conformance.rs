@@ -1,0 +1,185 @@
+//! What any registry must do, whatever its backend: the contract of the module as tests.
+
+use serde_json::json;
+
+use crate::kernel::definition::SourceText;
+use crate::kernel::name::Name;
+use crate::kernel::plan::Fingerprint;
+use crate::kernel::time::{EventTime, Micros};
+use crate::registry::{Error, Job, JobState, Registry, VersionState};
+
+/// `open` opens the same registry for a project each time; each test takes projects of its own.
+pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
+    an_empty_project_has_nothing(&*open("empty").await).await;
+    shards_are_fixed_by_the_first_call(&*open("shards").await, &*open("shards").await).await;
+    revisions_are_numbered_without_gaps_and_read_back(&*open("revisions").await, &*open("revisions").await).await;
+    of_applies_at_the_same_time_one_wins(&open).await;
+    a_version_begins_building_and_replaces_the_live_one_when_promoted(&*open("versions").await).await;
+    an_apply_drops_what_it_does_not_name(&*open("drops").await).await;
+    a_dropped_version_comes_back_building(&*open("returns").await).await;
+    jobs_read_back_the_newest_first(&*open("jobs").await).await;
+    projects_do_not_see_each_other(&*open("one").await, &*open("another").await).await;
+}
+
+async fn an_empty_project_has_nothing(registry: &dyn Registry) {
+    assert_eq!(registry.revision().await.expect("answers"), None);
+    assert_eq!(registry.revision_numbered(1).await.expect("answers"), None);
+    assert_eq!(registry.versions().await.expect("answers"), []);
+    assert_eq!(registry.job("none").await.expect("answers"), None);
+    assert_eq!(registry.jobs(None, 10).await.expect("answers"), []);
+}
+
+async fn shards_are_fixed_by_the_first_call(registry: &dyn Registry, reopened: &dyn Registry) {
+    assert_eq!(registry.shards(64).await.expect("answers"), 64);
+    assert_eq!(reopened.shards(256).await.expect("answers"), 64);
+}
+
+async fn revisions_are_numbered_without_gaps_and_read_back(registry: &dyn Registry, reopened: &dyn Registry) {
+    let files = vec![file("b.yaml", "kind: entity"), file("a.yaml", "# ünïcode\n")];
+    assert_eq!(registry.apply(0, &files, "ada", &[], at(5)).await.expect("applies"), 1);
+    assert_eq!(registry.apply(1, &[], "ben", &[], at(6)).await.expect("applies"), 2);
+    for stale in [0, 1, 3] {
+        let refused = registry.apply(stale, &files, "cy", &[], at(7)).await;
+        assert!(matches!(refused, Err(Error::Conflict { expected, found: 2 }) if expected == stale));
+    }
+    let newest = reopened.revision().await.expect("answers").expect("applied");
+    assert_eq!((newest.number, newest.files, newest.applied_by.as_str(), newest.applied_at), (2, vec![], "ben", at(6)));
+    let first = reopened.revision_numbered(1).await.expect("answers").expect("applied");
+    assert_eq!((first.number, first.files, first.applied_by.as_str(), first.applied_at), (1, files, "ada", at(5)));
+}
+
+async fn of_applies_at_the_same_time_one_wins(open: &impl AsyncFn(&str) -> Box<dyn Registry>) {
+    let mut registries = Vec::new();
+    for _ in 0..4 {
+        registries.push(open("race").await);
+    }
+    let apply = async |index: usize| {
+        let version = (name("view"), Fingerprint(index as u64));
+        registries[index].apply(0, &[], &index.to_string(), &[version], at(1)).await
+    };
+    let outcomes = futures::future::join_all((0..4).map(apply)).await;
+    let winner = outcomes.iter().position(|outcome| matches!(outcome, Ok(1))).expect("one wins");
+    let conflicts = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::Conflict { .. }))).count();
+    assert_eq!(conflicts, 3, "{outcomes:?}");
+    let revision = registries[0].revision().await.expect("answers").expect("applied");
+    assert_eq!((revision.number, revision.applied_by), (1, winner.to_string()));
+    assert_eq!(states(&*registries[0]).await, [("view".to_owned(), winner as u64, VersionState::Building, 1)]);
+}
+
+async fn a_version_begins_building_and_replaces_the_live_one_when_promoted(registry: &dyn Registry) {
+    use VersionState::{Building, Live};
+    apply(registry, 0, &[("v", 1), ("w", 9)]).await;
+    assert_eq!(states(registry).await, [row("v", 1, Building, 1), row("w", 9, Building, 1)]);
+    promote(registry, 1).await;
+    apply(registry, 1, &[("v", 2), ("w", 9)]).await;
+    assert_eq!(states(registry).await, [row("v", 1, Live, 1), row("v", 2, Building, 2), row("w", 9, Building, 2)]);
+    promote(registry, 2).await;
+    assert_eq!(states(registry).await, [row("v", 2, Live, 2), row("w", 9, Building, 2)]);
+    for again in [2, 1, 77] {
+        promote(registry, again).await;
+    }
+    assert_eq!(states(registry).await, [row("v", 2, Live, 2), row("w", 9, Building, 2)], "nothing left to promote");
+}
+
+async fn an_apply_drops_what_it_does_not_name(registry: &dyn Registry) {
+    use VersionState::{Building, Live};
+    apply(registry, 0, &[("v", 1), ("gone", 5)]).await;
+    promote(registry, 1).await;
+    promote(registry, 5).await;
+    apply(registry, 1, &[("v", 2)]).await;
+    apply(registry, 2, &[("v", 3)]).await;
+    assert_eq!(states(registry).await, [row("v", 1, Live, 1), row("v", 3, Building, 3)], "an older Building one goes");
+    apply(registry, 3, &[("v", 1)]).await;
+    assert_eq!(states(registry).await, [row("v", 1, Live, 4)], "back to the live one: nothing is left to build");
+    promote(registry, 3).await;
+    assert_eq!(states(registry).await, [row("v", 1, Live, 4)], "a dropped version is not promoted");
+}
+
+async fn a_dropped_version_comes_back_building(registry: &dyn Registry) {
+    apply(registry, 0, &[("v", 1)]).await;
+    promote(registry, 1).await;
+    apply(registry, 1, &[]).await;
+    assert_eq!(states(registry).await, []);
+    registry.apply(2, &[], "ada", &[(name("v"), Fingerprint(1))], at(30)).await.expect("applies");
+    let versions = registry.versions().await.expect("answers");
+    assert_eq!((versions[0].state, versions[0].since, versions[0].revision), (VersionState::Building, at(30), 3));
+}
+
+async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
+    let job = |id: &str, kind: &str, created: i64| Job {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        state: JobState::Running,
+        progress: 0.25,
+        request: json!({ "view": "v", "limit": 0.1 }),
+        result: None,
+        error: None,
+        created_at: at(created),
+        finished_at: None,
+    };
+    for (id, kind, created) in [("a", "backfill", 1), ("b", "training_set", 2), ("c", "backfill", 3)] {
+        registry.put_job(&job(id, kind, created)).await.expect("written");
+    }
+    let done = Job {
+        state: JobState::Done,
+        progress: 1.0,
+        result: Some(json!([1])),
+        error: Some("none to speak of".to_owned()),
+        finished_at: Some(at(9)),
+        ..job("a", "backfill", 1)
+    };
+    registry.put_job(&done).await.expect("written");
+    assert_eq!(registry.job("a").await.expect("answers"), Some(done));
+    let ids = async |kind, limit| -> String {
+        registry.jobs(kind, limit).await.expect("answers").iter().map(|job| job.id.as_str()).collect()
+    };
+    assert_eq!(ids(None, 10).await, "cba");
+    assert_eq!(ids(Some("backfill"), 10).await, "ca");
+    assert_eq!(ids(None, 2).await, "cb");
+    assert_eq!(ids(Some("other"), 10).await, "");
+}
+
+async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Registry) {
+    one.shards(8).await.expect("answers");
+    apply(one, 0, &[("v", 1)]).await;
+    an_empty_project_has_nothing(another).await;
+    apply(another, 0, &[("v", 1)]).await;
+    promote(another, 1).await;
+    assert_eq!(states(one).await, [row("v", 1, VersionState::Building, 1)]);
+    assert_eq!(another.shards(16).await.expect("answers"), 16);
+}
+
+type Row = (String, u64, VersionState, u64);
+
+fn row(view: &str, fingerprint: u64, state: VersionState, revision: u64) -> Row {
+    (view.to_owned(), fingerprint, state, revision)
+}
+
+async fn states(registry: &dyn Registry) -> Vec<Row> {
+    let versions = registry.versions().await.expect("answers");
+    let mut rows: Vec<_> =
+        versions.iter().map(|it| row(it.view.as_str(), it.fingerprint.0, it.state, it.revision)).collect();
+    rows.sort_by_key(|row| (row.0.clone(), row.1));
+    rows
+}
+
+async fn apply(registry: &dyn Registry, expected: u64, versions: &[(&str, u64)]) {
+    let versions: Vec<_> = versions.iter().map(|(view, number)| (name(view), Fingerprint(*number))).collect();
+    registry.apply(expected, &[], "ada", &versions, at(10)).await.expect("applies");
+}
+
+async fn promote(registry: &dyn Registry, fingerprint: u64) {
+    registry.promote(Fingerprint(fingerprint), at(20)).await.expect("answers");
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn file(path: &str, text: &str) -> SourceText {
+    SourceText { path: path.to_owned(), text: text.to_owned() }
+}
+
+fn at(seconds: i64) -> EventTime {
+    EventTime::from_micros(0).expect("in range") + Micros::new(seconds * 1_000_000)
+}
