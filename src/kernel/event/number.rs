@@ -9,6 +9,10 @@ pub(super) struct Scaled {
 
 /// `None` where the result does not fit 128 bits. `number` is a valid JSON number.
 pub(super) fn scale(number: &str, shift: i32) -> Option<Scaled> {
+    // Nearly all are short whole numbers, which need no 128 bits for each digit.
+    if let (Ok(whole), 0..=18) = (number.parse::<i64>(), shift) {
+        return Some(Scaled { value: i128::from(whole) * i128::from(10i64.pow(shift as u32)), exact: true });
+    }
     let (negative, unsigned) = number.strip_prefix('-').map_or((false, number), |unsigned| (true, unsigned));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
