@@ -25,6 +25,11 @@ impl<'a> Watch<'a> {
         Watch { start: self.start + from * self.length, length: (to - from) * self.length, ..self }
     }
 
+    /// One of several parts of equal length; the first is number 0.
+    pub fn nth(self, number: usize, of: usize) -> Watch<'a> {
+        self.part(number as f64 / of as f64, (number + 1) as f64 / of as f64)
+    }
+
     /// `done` steps of `all` are done.
     pub fn at(self, done: usize, all: usize) -> Result<(), Cancelled> {
         let fraction = if all == 0 { 1.0 } else { done as f64 / all as f64 };
@@ -44,7 +49,7 @@ mod tests {
         let told = RefCell::new(Vec::new());
         let progress = |fraction| told.borrow_mut().push(fraction);
         let second_half = Watch::new(&progress, &|| false).part(0.5, 1.0);
-        assert_eq!(second_half.part(0.5, 1.0).at(1, 2), Ok(()));
+        assert_eq!(second_half.nth(1, 2).at(1, 2), Ok(()));
         assert_eq!(second_half.at(0, 0), Ok(()));
         assert_eq!(*told.borrow(), [0.875, 1.0]);
     }

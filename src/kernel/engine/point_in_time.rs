@@ -25,7 +25,6 @@ pub struct History {
     asked: Asked,
     batches: Vec<Prepared>,
     entities: HashMap<EntityKey, Vec<Place>>,
-    counts: Counts,
 }
 
 /// Whose events are kept.
@@ -44,7 +43,7 @@ struct Place {
 
 impl History {
     pub fn of_all(view: Arc<ViewPlan>) -> History {
-        History { view, asked: Asked::All, batches: Vec::new(), entities: HashMap::new(), counts: Counts::default() }
+        History { view, asked: Asked::All, batches: Vec::new(), entities: HashMap::new() }
     }
 
     /// Of these entities alone.
@@ -60,7 +59,6 @@ impl History {
     /// Takes in a batch of the view's source.
     pub fn add(&mut self, events: &EventBatch) {
         let mut prepared = prepare_with_late(&self.view, events);
-        self.counts += prepared.counts;
         if self.asked == Asked::Named {
             prepared.entrants.retain(|entrant| self.entities.contains_key(&entrant.key));
         }
@@ -75,11 +73,6 @@ impl History {
             }
         }
         self.batches.push(prepared);
-    }
-
-    /// What became of all events on their way in, those of other entities included.
-    pub fn counts(&self) -> Counts {
-        self.counts
     }
 
     /// In the order of their bytes, so that equal jobs write equal files.
@@ -98,7 +91,7 @@ impl History {
         let visible_from = |place: Place| (knowledge.visible_from(&self.entrant(place).event), place);
         let mut events: Vec<_> = events.into_iter().map(visible_from).collect();
         events.sort_by_key(|(visible_from, _)| *visible_from);
-        Known { history: self, events, folded: 0, part: Part::new(&self.view) }
+        Known { history: self, events, folded: 0, part: Part::new(&self.view), as_of: None }
     }
 
     /// Walks an entity forward in the offsets of its partitions, as the stream folded it.
@@ -139,7 +132,7 @@ impl History {
     }
 
     fn apply(&self, place: Place, part: &mut Part) {
-        // What was counted on the way in is counted there; how often a walk folds an event says nothing.
+        // How often walks fold an event says nothing about it.
         part.apply(&self.view, &self.batches[place.batch], place.entrant, &mut Counts::default());
     }
 }
@@ -151,11 +144,13 @@ pub struct Known<'a> {
     events: Vec<(EventTime, Place)>,
     folded: usize,
     part: Part,
+    as_of: Option<EventTime>,
 }
 
 impl Known<'_> {
     /// The features at `as_of`, which is no earlier than the one before.
     pub fn at(&mut self, as_of: EventTime) -> Reading {
+        assert!(self.as_of.replace(as_of) <= Some(as_of), "the walk forgets what only earlier instants see");
         while let Some((_, place)) = self.events.get(self.folded).filter(|(from, _)| *from <= as_of) {
             self.history.apply(*place, &mut self.part);
             self.folded += 1;
