@@ -4,3 +4,4 @@ mod broken_definitions;
 mod broken_events;
 mod bundled_definitions;
 mod layers;
+mod point_in_time;
