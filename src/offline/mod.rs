@@ -21,7 +21,7 @@ pub use events::{ArchivedEvents, Events, Scope};
 pub use feature_table::{FeatureTable, Manifest, Run};
 pub use folder::Folder;
 pub use lookups::{LoggedLookup, LookupFiles, Lookups};
-pub use result::ResultWriter;
+pub use result::{ResultWriter, convert};
 pub use spine::SpineColumns;
 pub use table::{Format, Limits, TableError};
 

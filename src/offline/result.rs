@@ -13,7 +13,7 @@ use arrow::csv;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::offline::table::Format;
@@ -48,6 +48,17 @@ impl ResultWriter {
         let written = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         written.and_then(|()| self.draft.rename_to(&self.path)).map_err(|source| failed("write", &self.path, source))
     }
+}
+
+/// Writes the Parquet table at `stored` once more, in another format, to `path`.
+pub fn convert(stored: &Path, path: &Path, format: Format) -> Result<(), Error> {
+    let file = File::open(stored).map_err(|source| failed("read", stored, source))?;
+    let batches = parquet_file::read(file).map_err(|error| unwritable(stored, error))?;
+    let mut writer = ResultWriter::create(path, format, batches.schema())?;
+    for batch in batches {
+        writer.write(&batch.map_err(|error| unwritable(stored, error))?)?;
+    }
+    writer.publish()
 }
 
 impl Encoder {

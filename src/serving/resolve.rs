@@ -88,6 +88,9 @@ fn wanted_features(catalogue: &Catalogue, wanted: &Wanted) -> Result<Vec<Feature
 }
 
 fn live_version(catalogue: &Catalogue, view: &Name) -> Result<Arc<ViewPlan>, Error> {
+    if catalogue.plan.view(view.as_str()).is_some_and(|view| !view.online) {
+        return Err(Error::NotOnline(view.clone()));
+    }
     catalogue.serving(view.as_str()).cloned().ok_or_else(|| Error::Rebuilding(view.clone()))
 }
 
@@ -123,9 +126,8 @@ fn check_types(key: &str, values: &[Option<KeyPart>], expected: &ValueType) -> R
 }
 
 fn refuse_unknown_keys(resolved: &Resolved, request: &Request) -> Result<(), Error> {
-    let known = |name: &str| {
-        resolved.views.iter().any(|view| view.plan.entity.keys.iter().any(|(key, _)| *key == *name))
-    };
+    let known =
+        |name: &str| resolved.views.iter().any(|view| view.plan.entity.keys.iter().any(|(key, _)| *key == *name));
     match request.entities.iter().find(|(name, _)| !known(name)) {
         Some((name, _)) => Err(Error::UnknownKey(name.clone())),
         None => Ok(()),

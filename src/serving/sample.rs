@@ -76,6 +76,7 @@ impl Sampler {
             as_of,
             view: view.name.clone(),
             version: view.fingerprint,
+            answers: view.answers(),
             entity: entity.clone(),
             values: encode_values(&reading.values).into(),
             offsets: offsets.to_vec(),
