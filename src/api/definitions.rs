@@ -106,7 +106,9 @@ pub(super) async fn show(
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
     let found = render::one(&state.catalogues.current(), &kind, &name);
-    found.map(Json).ok_or_else(|| Problem::not_found("UNKNOWN_DEFINITION", format_args!("no `{kind}` is called `{name}`")))
+    found
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("UNKNOWN_DEFINITION", format_args!("no `{kind}` is called `{name}`")))
 }
 
 /// Say what an apply would change
@@ -172,13 +174,16 @@ fn apply_problem(error: ApplyError) -> Problem {
         ApplyError::Refused(refusals) => {
             let detail = "the change breaks a compatibility rule of a schema";
             let mut problem = Problem::new(StatusCode::CONFLICT, "INCOMPATIBLE_SCHEMA", detail);
-            problem.errors = refusals.into_iter().map(|refusal| Mistake {
-                place: format!("source `{}`", refusal.source),
-                line: None,
-                column: None,
-                detail: refusal.what,
-                help: Some(refusal.help),
-            }).collect();
+            problem.errors = refusals
+                .into_iter()
+                .map(|refusal| Mistake {
+                    place: format!("source `{}`", refusal.source),
+                    line: None,
+                    column: None,
+                    detail: refusal.what,
+                    help: Some(refusal.help),
+                })
+                .collect();
             problem
         }
     }
@@ -191,8 +196,8 @@ fn changes(revision: u64, diff: &Diff) -> Changes {
 fn change_row(change: &Change) -> ChangeRow {
     let (word, detail) = match &change.effect {
         Effect::New => ("new", String::new()),
-        Effect::Recomputed { reasons, .. } => ("recomputed", format!("values change: {}", reasons.join(", "))),
-        Effect::Changed { reasons } => ("changed", reasons.join(", ")),
+        Effect::Recomputed { reasons, .. } => ("recomputed", reasons.join(", ")),
+        Effect::Changed { reasons } | Effect::Altered { reasons } => ("changed", reasons.join(", ")),
         Effect::Described => ("described", "no effect on values".to_owned()),
         Effect::Removed => ("removed", String::new()),
     };

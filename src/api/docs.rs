@@ -11,7 +11,9 @@ pub(super) fn head() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Freshet")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("A real-time feature store: lookups, ingest, definitions, training sets, backfills and parity."))
+        .description(Some(
+            "A real-time feature store: lookups, ingest, definitions, training sets, backfills and parity.",
+        ))
         .license(Some(licence))
         .build();
     OpenApiBuilder::new().info(info).build()

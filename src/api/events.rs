@@ -65,12 +65,14 @@ pub(super) async fn ingest(
     let Query(query) = query?;
     let body = body?;
     let catalogue = state.catalogues.current();
-    let source = catalogue.plan.source(&source).ok_or_else(|| {
-        Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined"))
-    })?;
+    let source = catalogue
+        .plan
+        .source(&source)
+        .ok_or_else(|| Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined")))?;
     let events = split(&body)?;
     if events.len() > state.limits.events {
-        let detail = format_args!("{} events in one call, and at most {} are taken", events.len(), state.limits.events).to_string();
+        let detail = format_args!("{} events in one call, and at most {} are taken", events.len(), state.limits.events)
+            .to_string();
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_EVENTS", detail));
     }
     let stamping = if query.replay { Stamping::EventTime } else { Stamping::Now(state.clock.now()) };
@@ -137,7 +139,9 @@ fn index_of(envelope: &Envelope) -> usize {
 /// The events of a body, each as its own bytes: the log gets what was sent, to the digit.
 fn split(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Err(Problem::bad_request("INVALID_BODY", "the body is empty: send an event, an array of events, or NDJSON")),
+        None => {
+            Err(Problem::bad_request("INVALID_BODY", "the body is empty: send an event, an array of events, or NDJSON"))
+        }
         Some(b'[') => items(body),
         // One object, however many lines it takes, or an object a line.
         Some(_) if one_value(body) == Some(body.trim_ascii_end().len()) => Ok(vec![body.clone()]),
@@ -147,8 +151,9 @@ fn split(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
 
 fn items(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
     // Checked as a whole first, so that below only the places of its items are left to find.
-    serde_json::from_slice::<Vec<IgnoredAny>>(body)
-        .map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("the array of events is not JSON: {error}")))?;
+    serde_json::from_slice::<Vec<IgnoredAny>>(body).map_err(|error| {
+        Problem::bad_request("INVALID_BODY", format_args!("the array of events is not JSON: {error}"))
+    })?;
     let mut rest = &body.trim_ascii_start()[1..];
     let mut items = Vec::new();
     while let Some(length) = one_value(rest) {

@@ -214,11 +214,14 @@ impl Serialize for KeyColumn<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
         object.serialize_entry("name", self.name)?;
-        object.serialize_entry("values", &Each(self.values, |part: &Option<KeyPart>| match part {
-            None => serde_json::Value::Null,
-            Some(KeyPart::Text(text)) => text.as_str().into(),
-            Some(KeyPart::Int(int)) => (*int).into(),
-        }))?;
+        object.serialize_entry(
+            "values",
+            &Each(self.values, |part: &Option<KeyPart>| match part {
+                None => serde_json::Value::Null,
+                Some(KeyPart::Text(text)) => text.as_str().into(),
+                Some(KeyPart::Int(int)) => (*int).into(),
+            }),
+        )?;
         if self.include.contains(&Include::Statuses) {
             object.serialize_entry("statuses", &Each(self.values, |_: &Option<KeyPart>| "PRESENT"))?;
         }
@@ -238,7 +241,10 @@ impl Serialize for FeatureColumn<'_> {
         object.serialize_entry("name", &Text(feature))?;
         object.serialize_entry("values", &Values { value_type, values })?;
         if self.include.contains(&Include::Statuses) {
-            object.serialize_entry("statuses", &Each(statuses, |status: &crate::kernel::engine::Status| status.as_str()))?;
+            object.serialize_entry(
+                "statuses",
+                &Each(statuses, |status: &crate::kernel::engine::Status| status.as_str()),
+            )?;
         }
         if self.include.contains(&Include::EventTimes) {
             object.serialize_entry("event_times", &Each(event_times, |time: &Option<_>| time.map(Text)))?;

@@ -54,7 +54,14 @@ pub struct Mistake {
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Display) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Problem { kind: "about:blank", title, status: status.as_u16(), code, detail: detail.to_string(), errors: Vec::new() }
+        Problem {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            code,
+            detail: detail.to_string(),
+            errors: Vec::new(),
+        }
     }
 
     pub fn bad_request(code: &'static str, detail: impl Display) -> Problem {
@@ -129,6 +136,7 @@ impl From<serving::Error> for Problem {
             serving::Error::Length { .. } => Problem::bad_request("LENGTH_MISMATCH", error),
             serving::Error::KeyType { .. } => Problem::bad_request("WRONG_KEY_TYPE", error),
             serving::Error::TooManyRows { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_ROWS", error),
+            serving::Error::NotOnline(_) => Problem::bad_request("NOT_ONLINE", error),
             serving::Error::Rebuilding(_) => Problem::unavailable("REBUILDING", error),
             serving::Error::Store(inner) if inner.is_transient() => Problem::unavailable("STORE_UNAVAILABLE", error),
             serving::Error::Store(_) | serving::Error::Row { .. } => Problem::internal(&error),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::api::Jobs;
 use crate::archive;
 use crate::clock::Clock;
 use crate::event_log::EventLog;
@@ -30,6 +31,7 @@ pub struct State {
     /// What the stream worker of this process reports.
     pub stream: watch::Receiver<stream::Progress>,
     pub archived: archive::Progress,
+    pub jobs: Jobs,
     /// Of the offline store.
     pub folder: Folder,
     pub project: Name,
@@ -55,6 +57,9 @@ impl State {
     /// What the archive of this process has of a source, by partition.
     pub fn archived_offsets(&self, source: &Name) -> BTreeMap<u32, u64> {
         let standings = self.archived.standings().into_iter();
-        standings.filter(|((name, _), _)| name == source).map(|((_, partition), it)| (partition, it.archived_to)).collect()
+        standings
+            .filter(|((name, _), _)| name == source)
+            .map(|((_, partition), it)| (partition, it.archived_to))
+            .collect()
     }
 }

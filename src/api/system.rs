@@ -96,7 +96,12 @@ pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>,
         let counts = progress.versions.get(&version.view.fingerprint).map(|it| it.counts).unwrap_or_default();
         view_status(version, counts)
     });
-    Ok(Json(Status { revision: catalogue.revision, project: state.project.to_string(), partitions, views: views.collect() }))
+    Ok(Json(Status {
+        revision: catalogue.revision,
+        project: state.project.to_string(),
+        partitions,
+        views: views.collect(),
+    }))
 }
 
 fn view_status(version: &Version, counts: Counts) -> ViewStatus {
@@ -127,7 +132,9 @@ pub(super) async fn healthz() -> &'static str {
     (status = 503, description = "Not yet, and why", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn readyz(Shared(state): Shared<State>) -> Result<&'static str, Problem> {
     let catalogue = state.catalogues.current();
-    for version in catalogue.versions.iter().filter(|version| version.state == VersionState::Live && version.view.online) {
+    for version in
+        catalogue.versions.iter().filter(|version| version.state == VersionState::Live && version.view.online)
+    {
         if state.online.offsets(version.view.fingerprint).await?.is_empty() {
             let detail = format_args!("view `{}` has no rows yet", version.view.name).to_string();
             return Err(Problem::unavailable("NOT_READY", detail));

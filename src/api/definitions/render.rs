@@ -59,8 +59,10 @@ fn described(about: &Description, mut rendered: Value) -> Value {
 }
 
 fn entity(entity: &Entity, views: Vec<String>) -> Value {
-    let keys = entity.keys.iter().map(|(name, value_type)| json!({ "name": name.as_str(), "type": value_type.to_string() }));
-    let rendered = json!({ "kind": "entity", "name": entity.name.as_str(), "keys": keys.collect::<Vec<_>>(), "views": views });
+    let keys =
+        entity.keys.iter().map(|(name, value_type)| json!({ "name": name.as_str(), "type": value_type.to_string() }));
+    let rendered =
+        json!({ "kind": "entity", "name": entity.name.as_str(), "keys": keys.collect::<Vec<_>>(), "views": views });
     described(&entity.about, rendered)
 }
 
@@ -70,27 +72,34 @@ fn source(source: &Source, views: Vec<String>) -> Value {
         let unit = (it.value_type.to_string() == "timestamp").then(|| it.unit.as_str());
         json!({ "name": it.name.as_str(), "type": it.value_type.to_string(), "required": it.required, "unit": unit })
     });
-    described(&source.about, json!({
-        "kind": "source", "name": source.name.as_str(), "topic": source.topic, "key": source.key.map(field),
-        "event_time": field(source.event_time), "event_id": source.event_id.map(field),
-        "dedup_window": source.dedup_window.to_string(),
-        "allowed_lateness": source.allowed_lateness.map(|it| it.to_string()),
-        "max_future_skew": source.max_future_skew.to_string(),
-        "schema_version": source.schema_version, "compatibility": source.compatibility.as_str(),
-        "fields": fields.collect::<Vec<_>>(), "views": views,
-    }))
+    described(
+        &source.about,
+        json!({
+            "kind": "source", "name": source.name.as_str(), "topic": source.topic, "key": source.key.map(field),
+            "event_time": field(source.event_time), "event_id": source.event_id.map(field),
+            "dedup_window": source.dedup_window.to_string(),
+            "allowed_lateness": source.allowed_lateness.map(|it| it.to_string()),
+            "max_future_skew": source.max_future_skew.to_string(),
+            "schema_version": source.schema_version, "compatibility": source.compatibility.as_str(),
+            "fields": fields.collect::<Vec<_>>(), "views": views,
+        }),
+    )
 }
 
 fn view(view: &ViewPlan, state: &str, services: Vec<String>) -> Value {
     let features: Vec<Value> = view.features.iter().map(|it| feature(view, it)).collect();
-    let columns = view.columns.iter().map(|(name, expression)| json!({ "name": name.as_str(), "expression": expression.text() }));
-    described(&view.about, json!({
-        "kind": "feature_view", "name": view.name.as_str(), "version": view.fingerprint.to_string(), "state": state,
-        "entity": view.entity.name.as_str(), "source": view.source.name.as_str(),
-        "columns": columns.collect::<Vec<_>>(), "where": view.filter.as_ref().map(|filter| filter.text()),
-        "max_age": view.max_age.map(|it| it.to_string()), "features": features, "services": services,
-        "plan": explain(view),
-    }))
+    let columns =
+        view.columns.iter().map(|(name, expression)| json!({ "name": name.as_str(), "expression": expression.text() }));
+    described(
+        &view.about,
+        json!({
+            "kind": "feature_view", "name": view.name.as_str(), "version": view.fingerprint.to_string(), "state": state,
+            "entity": view.entity.name.as_str(), "source": view.source.name.as_str(),
+            "columns": columns.collect::<Vec<_>>(), "where": view.filter.as_ref().map(|filter| filter.text()),
+            "max_age": view.max_age.map(|it| it.to_string()), "features": features, "services": services,
+            "plan": explain(view),
+        }),
+    )
 }
 
 fn feature(view: &ViewPlan, feature: &FeaturePlan) -> Value {

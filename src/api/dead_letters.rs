@@ -1,0 +1,113 @@
+//! `/v1/dead-letters`: records of the log that entered no view, with why.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State as Shared};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::State;
+use crate::api::problem::Problem;
+use crate::kernel::definition::Source;
+use crate::offline::{self, Archive, DeadLetter, Filter};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeadLettersQuery {
+    /// Of which source.
+    source: String,
+    /// Only those with this reason: `missing_field`.
+    reason: Option<String>,
+    /// How many at most; 100 unless given.
+    limit: Option<usize>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeadLetters {
+    /// The newest first.
+    dead_letters: Vec<DeadLetterView>,
+}
+
+/// One rejected record.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeadLetterView {
+    topic: String,
+    partition: u32,
+    offset: u64,
+    ingestion_time: String,
+    /// Of the source when the record was rejected.
+    schema_version: u32,
+    /// Stable, for programs: `missing_field`.
+    reason: String,
+    field: Option<String>,
+    detail: String,
+    /// The record as text, where it is UTF-8.
+    text: Option<String>,
+    /// The record's bytes in base64, where they are not.
+    bytes: Option<String>,
+}
+
+/// List rejected records of a source
+#[utoipa::path(get, path = "/v1/dead-letters", tag = "ingest", params(DeadLettersQuery), responses(
+    (status = 200, description = "The newest first", body = DeadLetters),
+    (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    query: Result<Query<DeadLettersQuery>, QueryRejection>,
+) -> Result<Json<DeadLetters>, Problem> {
+    let Query(query) = query?;
+    let letters = on_archive(&state, &query.source, move |archive, source| {
+        let limit = query.limit.unwrap_or(100).min(10_000);
+        archive.dead_letters(source, Filter { reason: query.reason.as_deref(), limit })
+    });
+    Ok(Json(DeadLetters { dead_letters: letters.await?.into_iter().map(view).collect() }))
+}
+
+/// Show one rejected record
+#[utoipa::path(get, path = "/v1/dead-letters/{source}/{partition}/{offset}", tag = "ingest",
+    params(("source" = String, Path), ("partition" = u32, Path), ("offset" = u64, Path)),
+    responses(
+        (status = 200, description = "The record, and why it was rejected", body = DeadLetterView),
+        (status = 404, description = "No such source, or no dead letter there", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    Shared(state): Shared<State>,
+    Path((source, partition, offset)): Path<(String, u32, u64)>,
+) -> Result<Json<DeadLetterView>, Problem> {
+    let found =
+        on_archive(&state, &source, move |archive, source| archive.dead_letter(source, partition, offset)).await?;
+    let letter = found.ok_or_else(|| {
+        Problem::not_found("UNKNOWN_DEAD_LETTER", format_args!("`{source}` has no dead letter at {partition}/{offset}"))
+    })?;
+    Ok(Json(view(letter)))
+}
+
+async fn on_archive<T: Send + 'static>(
+    state: &State,
+    source: &str,
+    ask: impl FnOnce(&Archive, &Source) -> Result<T, offline::Error> + Send + 'static,
+) -> Result<T, Problem> {
+    let known = state.catalogues.current().plan.source(source).cloned();
+    let source =
+        known.ok_or_else(|| Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined")))?;
+    let archive = Archive::new(state.folder.clone());
+    let asked = tokio::task::spawn_blocking(move || ask(&archive, &source)).await;
+    asked.expect("reading the archive does not panic").map_err(|error| Problem::internal(&error))
+}
+
+fn view(letter: DeadLetter) -> DeadLetterView {
+    let text = String::from_utf8(letter.raw.to_vec()).ok();
+    DeadLetterView {
+        topic: letter.topic,
+        partition: letter.partition,
+        offset: letter.offset,
+        ingestion_time: letter.ingestion_time.to_string(),
+        schema_version: letter.schema_version,
+        reason: letter.reason,
+        field: letter.field,
+        detail: letter.detail,
+        bytes: text.is_none().then(|| BASE64_STANDARD.encode(&letter.raw)),
+        text,
+    }
+}

@@ -1,0 +1,239 @@
+//! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends; its
+//! progress lives in this process. A process that ends leaves its jobs failed, and says so at its next start.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+
+use crate::api::State;
+use crate::api::problem::Problem;
+use crate::clock::Clock;
+use crate::registry::{self, Job, JobState, Registry};
+
+/// Jobs that wait to start; one more is refused.
+const WAITING: usize = 64;
+
+/// Jobs that run at once: each may use a core and much memory.
+const RUNNING: usize = 2;
+
+/// A backfill or a training set.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobView {
+    id: String,
+    /// `training_set` or `backfill`.
+    kind: String,
+    /// `running`, `done`, `failed` or `cancelled`.
+    state: &'static str,
+    /// From 0 to 1.
+    progress: f64,
+    /// What was asked.
+    request: Value,
+    /// What came of it: rows, files, the archive's offsets, versions.
+    result: Option<Value>,
+    error: Option<String>,
+    created_at: String,
+    finished_at: Option<String>,
+}
+
+/// The newest jobs of one kind.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobList {
+    jobs: Vec<JobView>,
+}
+
+impl JobView {
+    pub(super) fn is_done(&self) -> bool {
+        self.state == JobState::Done.as_str()
+    }
+}
+
+/// Starts jobs and knows the running ones. Clones share them.
+#[derive(Clone)]
+pub struct Jobs {
+    queue: mpsc::Sender<BoxFuture<'static, ()>>,
+    running: Arc<Mutex<HashMap<String, Handle>>>,
+    registry: Arc<dyn Registry>,
+    clock: Clock,
+    started: Arc<AtomicU64>,
+}
+
+/// What a running job and those who ask about it share.
+#[derive(Clone, Default)]
+pub struct Handle {
+    progress: Arc<AtomicU64>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// From 0 to 1.
+    pub fn report(&self, progress: f64) {
+        self.progress.store(progress.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn progress(&self) -> f64 {
+        f64::from_bits(self.progress.load(Ordering::Relaxed))
+    }
+}
+
+impl Jobs {
+    /// The second half is for [`run_jobs`].
+    pub fn new(registry: Arc<dyn Registry>, clock: Clock) -> (Jobs, mpsc::Receiver<BoxFuture<'static, ()>>) {
+        let (queue, receiver) = mpsc::channel(WAITING);
+        (Jobs { queue, running: Arc::default(), registry, clock, started: Arc::default() }, receiver)
+    }
+
+    /// Records the job and queues it. `work` ends with its result, or with why there is none.
+    pub(super) async fn start<W, F>(&self, kind: &str, request: Value, work: W) -> Result<JobView, Problem>
+    where
+        W: FnOnce(String, Handle) -> F,
+        F: Future<Output = Result<Value, String>> + Send + 'static,
+    {
+        let now = self.clock.now();
+        let id = format!("{kind}-{:x}-{}", now.micros(), self.started.fetch_add(1, Ordering::Relaxed));
+        let job = Job {
+            id: id.clone(),
+            kind: kind.to_owned(),
+            state: JobState::Running,
+            progress: 0.0,
+            request,
+            result: None,
+            error: None,
+            created_at: now,
+            finished_at: None,
+        };
+        let place = self.queue.try_reserve().map_err(|_| {
+            let detail = format!("{WAITING} jobs wait already: try again when some have ended");
+            Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_JOBS", detail)
+        })?;
+        self.registry.put_job(&job).await?;
+        let handle = Handle::default();
+        self.lock().insert(id.clone(), handle.clone());
+        let work = work(id, handle.clone());
+        place.send(Box::pin(self.clone().finish(job.clone(), handle.clone(), work)));
+        Ok(view(job, Some(&handle)))
+    }
+
+    async fn finish(self, mut job: Job, handle: Handle, work: impl Future<Output = Result<Value, String>>) {
+        let outcome = if handle.is_cancelled() { Err(String::new()) } else { work.await };
+        job.finished_at = Some(self.clock.now());
+        match outcome {
+            Ok(result) => (job.state, job.progress, job.result) = (JobState::Done, 1.0, Some(result)),
+            Err(_) if handle.is_cancelled() => job.state = JobState::Cancelled,
+            Err(error) => (job.state, job.error) = (JobState::Failed, Some(error)),
+        }
+        if let Err(error) = self.registry.put_job(&job).await {
+            tracing::error!(%error, job = job.id, "the end of a job could not be recorded");
+        }
+        self.lock().remove(&job.id);
+    }
+
+    pub(super) async fn get(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
+        let job = self.registry.job(id).await?.filter(|job| job.kind == kind);
+        let job = job.ok_or_else(|| Problem::not_found("UNKNOWN_JOB", format_args!("no {kind} is called `{id}`")))?;
+        let handle = self.lock().get(id).cloned();
+        Ok(view(job, handle.as_ref()))
+    }
+
+    pub(super) async fn list(&self, kind: &str) -> Result<JobList, Problem> {
+        let jobs = self.registry.jobs(Some(kind), 100).await?;
+        let running = self.lock().clone();
+        Ok(JobList {
+            jobs: jobs
+                .into_iter()
+                .map(|job| {
+                    let handle = running.get(&job.id);
+                    view(job, handle)
+                })
+                .collect(),
+        })
+    }
+
+    /// Asks a running job to stop; one that has ended stays as it ended.
+    pub(super) async fn cancel(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
+        if let Some(handle) = self.lock().get(id) {
+            handle.cancelled.store(true, Ordering::Relaxed);
+        }
+        self.get(kind, id).await
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs queued jobs, a few at a time, until `closing`; those under way are then cancelled and waited for.
+pub async fn run_jobs(
+    jobs: Jobs,
+    mut queue: mpsc::Receiver<BoxFuture<'static, ()>>,
+    closing: impl Future<Output = ()>,
+) -> Result<(), registry::Error> {
+    fail_abandoned(&jobs).await?;
+    let mut closing = std::pin::pin!(closing);
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = &mut closing => break,
+            Some(job) = queue.recv(), if running.len() < RUNNING => running.push(job),
+            Some(()) = running.next() => {}
+        }
+    }
+    jobs.lock().values().for_each(|handle| handle.cancelled.store(true, Ordering::Relaxed));
+    queue.close();
+    while let Some(job) = queue.recv().await {
+        running.push(job);
+    }
+    while running.next().await.is_some() {}
+    Ok(())
+}
+
+async fn fail_abandoned(jobs: &Jobs) -> Result<(), registry::Error> {
+    let known = jobs.registry.jobs(None, 1_000).await?;
+    for mut job in known.into_iter().filter(|job| job.state == JobState::Running) {
+        if jobs.lock().contains_key(&job.id) {
+            continue;
+        }
+        job.state = JobState::Failed;
+        job.error = Some("the process that ran it ended: ask for it again".to_owned());
+        job.finished_at = Some(jobs.clock.now());
+        jobs.registry.put_job(&job).await?;
+    }
+    Ok(())
+}
+
+fn view(job: Job, handle: Option<&Handle>) -> JobView {
+    JobView {
+        id: job.id,
+        kind: job.kind,
+        state: job.state.as_str(),
+        progress: handle.map_or(job.progress, Handle::progress),
+        request: job.request,
+        result: job.result,
+        error: job.error,
+        created_at: job.created_at.to_string(),
+        finished_at: job.finished_at.map(|at| at.to_string()),
+    }
+}
+
+/// Waits until everything that the log held when the job was asked for is archived: a job sees every event that was
+/// acknowledged before.
+pub(super) async fn archived_until_now(
+    state: &State,
+    source: &crate::kernel::definition::Source,
+) -> Result<(), String> {
+    let ends = state.log.bounds(&source.topic).await.map_err(|error| error.to_string())?;
+    let ends = (0..).zip(ends).map(|(partition, held)| (partition, held.end)).collect();
+    let waited = state.archived.wait_until(&source.name, &ends, std::time::Duration::from_secs(60)).await;
+    waited.map_err(|error| error.to_string())
+}
