@@ -96,7 +96,9 @@ fn print_changes(planned: &Value, format: Format) {
         println!("nothing to change: this is what is applied");
         return;
     }
-    let rows = changes.iter().map(|change| ["change", "kind", "name", "detail"].map(|name| output::cell(&change[name])).to_vec());
+    let rows = changes
+        .iter()
+        .map(|change| ["change", "kind", "name", "detail"].map(|name| output::cell(&change[name])).to_vec());
     println!("{}", output::table(&["change", "kind", "name", "detail"], rows));
 }
 

@@ -42,7 +42,13 @@ impl Client {
     }
 
     /// The bytes of a successful answer. A problem answer becomes an error with all its mistakes.
-    pub async fn bytes(&self, method: &str, path: &str, query: &[(&str, String)], body: Body) -> anyhow::Result<Vec<u8>> {
+    pub async fn bytes(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, String)],
+        body: Body,
+    ) -> anyhow::Result<Vec<u8>> {
         let method = method.parse().expect("commands name real methods");
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
         if let Some(key) = &self.key {

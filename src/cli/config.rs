@@ -20,7 +20,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = settings.settings();
     match arguments.output {
         Format::Table => {
-            let rows = settings.iter().map(|it| vec![it.name.to_string(), it.value.clone(), it.origin.to_string(), it.help.to_string()]);
+            let rows = settings
+                .iter()
+                .map(|it| vec![it.name.to_string(), it.value.clone(), it.origin.to_string(), it.help.to_string()]);
             println!("{}", output::table(&["setting", "value", "from", "what it is"], rows));
         }
         Format::Json => {

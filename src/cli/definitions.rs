@@ -61,7 +61,10 @@ pub(super) async fn find(client: &Client, name: &str, kind: Option<&str>) -> any
     let fits = |row: &&Value| row["name"] == name && kind.is_none_or(|kind| row["kind"] == kind);
     let mut rows = listed["definitions"].as_array().into_iter().flatten().filter(fits);
     let Some(row) = rows.next() else {
-        bail!("no {} is called `{name}`: `freshet list` shows what there is", kind.unwrap_or("definition").replace('_', " "));
+        bail!(
+            "no {} is called `{name}`: `freshet list` shows what there is",
+            kind.unwrap_or("definition").replace('_', " ")
+        );
     };
     let kind = row["kind"].as_str().unwrap_or_default();
     client.get(&format!("/v1/definitions/{kind}/{name}"), &[]).await
@@ -75,7 +78,9 @@ fn print_definition(found: &Value) {
                 println!("{name}:");
                 items.iter().for_each(|item| println!("  {}", line(item)));
             }
-            Value::Array(items) => println!("{name}: {}", items.iter().map(output::cell).collect::<Vec<_>>().join(", ")),
+            Value::Array(items) => {
+                println!("{name}: {}", items.iter().map(output::cell).collect::<Vec<_>>().join(", "))
+            }
             Value::Object(_) => println!("{name}: {}", line(value)),
             Value::String(text) if text.contains('\n') => println!("{name}:\n{text}"),
             other => println!("{name}: {}", output::cell(other)),

@@ -123,7 +123,9 @@ impl Demo {
         let seconds = began.elapsed().as_secs_f64();
         let rate = answer.accepted as f64 / seconds;
         println!("{} events in {seconds:.1} s ({rate:.0}/s), {} rejected: ", answer.accepted, answer.rejected.len());
-        println!("durable in the log, folded into three views, readable online. (A dev build; see docs for release figures.)");
+        println!(
+            "durable in the log, folded into three views, readable online. (A dev build; see docs for release figures.)"
+        );
         Ok(shift)
     }
 
@@ -143,7 +145,10 @@ impl Demo {
     }
 
     async fn look_up(&self) -> anyhow::Result<()> {
-        heading("3. Look features up", &format!("What the recommender knows of household {HOUSEHOLD} and product {PRODUCT} now."));
+        heading(
+            "3. Look features up",
+            &format!("What the recommender knows of household {HOUSEHOLD} and product {PRODUCT} now."),
+        );
         println!("{}", get::table(&self.lookup_one().await?));
         Ok(())
     }
@@ -162,7 +167,10 @@ impl Demo {
     }
 
     async fn live(&self) -> anyhow::Result<()> {
-        heading("4. Watch a value change", "The household buys something now; `lines_10s` counts basket lines of the last 10 seconds.");
+        heading(
+            "4. Watch a value change",
+            "The household buys something now; `lines_10s` counts basket lines of the last 10 seconds.",
+        );
         println!("before:                lines_10s = {}", self.at_the_till().await?);
         let now = Clock::System.now();
         let event = json!({ "line_id": 1_000_000, "timestamp": now.micros() / 1_000, "household_id": HOUSEHOLD, "basket_id": 1,
@@ -171,9 +179,16 @@ impl Demo {
         self.client.call("POST", "/v1/sources/purchases/events", &[], Body::Json(event)).await?;
         let acknowledged = sent.elapsed();
         let risen = self.until(|lines| lines > 0).await?;
-        println!("event sent:            lines_10s = {risen}   ({} ms to durable, {} ms to readable)", acknowledged.as_millis(), sent.elapsed().as_millis());
+        println!(
+            "event sent:            lines_10s = {risen}   ({} ms to durable, {} ms to readable)",
+            acknowledged.as_millis(),
+            sent.elapsed().as_millis()
+        );
         let fallen = self.until(|lines| lines == 0).await?;
-        println!("{:4.1} s later, no write: lines_10s = {fallen}   (the window moved on)", sent.elapsed().as_secs_f64());
+        println!(
+            "{:4.1} s later, no write: lines_10s = {fallen}   (the window moved on)",
+            sent.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 
@@ -199,18 +214,31 @@ impl Demo {
         let began = Instant::now();
         let answer = self.client.call("POST", "/v1/online-features", &[], Body::Json(body)).await?;
         let values = (answer["columns"].as_array().map_or(0, Vec::len) - 2) * pairs.len();
-        println!("\nA lookup of {} households and products at once: {values} values in {} ms.", pairs.len(), began.elapsed().as_millis());
+        println!(
+            "\nA lookup of {} households and products at once: {values} values in {} ms.",
+            pairs.len(),
+            began.elapsed().as_millis()
+        );
         Ok(())
     }
 
     async fn train(&self, shift: Micros) -> anyhow::Result<()> {
-        heading("5. Cut a training set", "A row for each of some hundred purchases, with what a lookup just before it would have said.");
+        heading(
+            "5. Cut a training set",
+            "A row for each of some hundred purchases, with what a lookup just before it would have said.",
+        );
         let spine = self.folder.join("labels.csv");
         let out = self.folder.join("training.parquet");
         let labels = ingest::every(&bundled(), 160)?;
         std::fs::write(&spine, labels_csv(&labels, shift)?)?;
         let job = offline::cut(&self.client, "recommender", &spine, &out, &[]).await?;
-        println!("{} rows × {} features in {}, at the label times of {}.", job["result"]["rows"], job["result"]["features"], out.display(), spine.display());
+        println!(
+            "{} rows × {} features in {}, at the label times of {}.",
+            job["result"]["rows"],
+            job["result"]["features"],
+            out.display(),
+            spine.display()
+        );
         Ok(())
     }
 
@@ -218,16 +246,24 @@ impl Demo {
         heading("6. Backfill", "The same features at the end of each of the last 30 days, as Parquet.");
         let to = Clock::System.now().floor(Micros::DAY);
         let from = to - Micros::new(30 * Micros::DAY.get());
-        let body = Body::Json(json!({ "view": "household_spend", "from": from.to_string(), "to": to.to_string(), "every": "1d" }));
+        let body = Body::Json(
+            json!({ "view": "household_spend", "from": from.to_string(), "to": to.to_string(), "every": "1d" }),
+        );
         let job = offline::run_job(&self.client, "/v1/backfills", &[], body).await?;
         println!("{} rows in {}.", job["result"]["rows"], output::cell(&job["result"]["folder"]));
         Ok(())
     }
 
     async fn parity(&self) -> anyhow::Result<()> {
-        heading("7. Prove it", "Every value that was served above, computed again from the archive, and compared bit for bit.");
+        heading(
+            "7. Prove it",
+            "Every value that was served above, computed again from the archive, and compared bit for bit.",
+        );
         let report = self.client.call("POST", "/v1/parity", &[], Body::None).await?;
-        println!("{} values compared, {} different, {} unchecked.", report["compared"], report["different"], report["unchecked"]);
+        println!(
+            "{} values compared, {} different, {} unchecked.",
+            report["compared"], report["different"], report["unchecked"]
+        );
         if report["different"] != 0 {
             bail!("served and recomputed values differ:\n{}", offline::parity_table(&report));
         }
@@ -239,9 +275,13 @@ impl Demo {
         println!("\nTry it:");
         println!("  curl '{url}/v1/online-features/recommender?household_id={HOUSEHOLD}&product_id={PRODUCT}'");
         println!("  curl -X POST {url}/v1/online-features -H 'content-type: application/json' \\");
-        println!("    -d '{{\"features\": [\"household_spend:spend_7d\"], \"entities\": {{\"household_id\": [{HOUSEHOLD}, 1]}}}}'");
+        println!(
+            "    -d '{{\"features\": [\"household_spend:spend_7d\"], \"entities\": {{\"household_id\": [{HOUSEHOLD}, 1]}}}}'"
+        );
         println!("  curl {url}/v1/status");
-        println!("  freshet explain household_spend     freshet get recommender household_id={HOUSEHOLD} product_id={PRODUCT}");
+        println!(
+            "  freshet explain household_spend     freshet get recommender household_id={HOUSEHOLD} product_id={PRODUCT}"
+        );
         println!("  {url}/docs in a browser");
     }
 }

@@ -18,15 +18,17 @@ use crate::cli::output::{self, Format};
 use crate::clock::Clock;
 use crate::kernel::time::Micros;
 
-pub(super) use rows::{Input, every};
 use rows::Row;
+pub(super) use rows::{Input, every};
 use times::Times;
 
 /// Events in one call.
 const CHUNK: usize = 5_000;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  freshet ingest purchases purchases.parquet --replay\n  tail -f log | freshet ingest purchases -")]
+#[command(
+    after_help = "Examples:\n  freshet ingest purchases purchases.parquet --replay\n  tail -f log | freshet ingest purchases -"
+)]
 pub(super) struct Arguments {
     /// A source
     source: String,
@@ -116,7 +118,13 @@ pub(super) async fn send(client: &Client, source: &str, job: &Job) -> anyhow::Re
     Ok(Sent { answer: total, shift: times.shift() })
 }
 
-async fn send_chunk(client: &Client, source: &str, replay: bool, times: &Times, rows: &[Row]) -> anyhow::Result<IngestAnswer> {
+async fn send_chunk(
+    client: &Client,
+    source: &str,
+    replay: bool,
+    times: &Times,
+    rows: &[Row],
+) -> anyhow::Result<IngestAnswer> {
     let mut bytes = Vec::new();
     for row in rows {
         match row {

@@ -1,1 +1,114 @@
-//! To be written.
+//! The command line: a file for each command. A command parses, calls the service (or, with `--local`, a service
+//! in its own process), and prints. Exit code 0: done, 1: failed, 2: wrong use.
+
+mod apply;
+mod client;
+mod config;
+mod dead_letters;
+mod definitions;
+mod demo;
+mod explain;
+mod get;
+mod ingest;
+mod jobs;
+mod offline;
+mod output;
+mod serve;
+mod service;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Format;
+use service::Connection;
+
+/// A real-time feature store: one kernel computes a feature in the stream, in backfills, in training sets and in
+/// lookups, to the same bits.
+#[derive(Debug, Parser)]
+#[command(name = "freshet", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do the whole job on bundled real events, and keep serving
+    Demo(demo::Arguments),
+    /// Run the service
+    Serve(serve::Arguments),
+    /// Name every mistake in definition files; needs no service
+    Validate(validate::Arguments),
+    /// Say what an apply would change
+    Plan(apply::PlanArguments),
+    /// Make definition files what is served
+    Apply(apply::ApplyArguments),
+    /// List what is applied
+    List(definitions::ListArguments),
+    /// Show one definition
+    Show(definitions::ShowArguments),
+    /// Show the compiled plan of a view: tiles, state, windows
+    Explain(explain::Arguments),
+    /// Send events from files into a source
+    Ingest(ingest::Arguments),
+    /// Look features up
+    Get(get::Arguments),
+    /// Write a view's features at regular instants as Parquet
+    Backfill(offline::BackfillArguments),
+    /// Cut a point-in-time correct training set
+    TrainingSet(offline::TrainingSetArguments),
+    /// Compare served values with recomputed ones, bit for bit
+    Parity(offline::ParityArguments),
+    /// Look at backfills and training sets
+    Jobs(jobs::Arguments),
+    /// Look at rejected events
+    DeadLetters(dead_letters::Arguments),
+    /// Print the effective settings and where each came from
+    Config(config::Arguments),
+}
+
+/// Where commands find their service, and how they print.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    connection: Connection,
+    /// How to print results
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Runs the command that the arguments of the process name.
+pub async fn run() -> ExitCode {
+    // Clap prints usage mistakes itself, and exits with 2.
+    let arguments = Arguments::parse();
+    match dispatch(arguments.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("freshet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Plan(arguments) => apply::plan(arguments).await,
+        Command::Apply(arguments) => apply::apply(arguments).await,
+        Command::List(arguments) => definitions::list(arguments).await,
+        Command::Show(arguments) => definitions::show(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments).await,
+        Command::Ingest(arguments) => ingest::run(arguments).await,
+        Command::Get(arguments) => get::run(arguments).await,
+        Command::Backfill(arguments) => offline::backfill(arguments).await,
+        Command::TrainingSet(arguments) => offline::training_set(arguments).await,
+        Command::Parity(arguments) => offline::parity(arguments).await,
+        Command::Jobs(arguments) => jobs::run(arguments).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
+        Command::Config(arguments) => config::run(&arguments),
+    }
+}

@@ -12,7 +12,9 @@ use crate::cli::output::{self, Format};
 use crate::cli::service::LocalOrRemote;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet backfill household_spend --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --every 1d")]
+#[command(
+    after_help = "Example:\n  freshet backfill household_spend --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --every 1d"
+)]
 pub(super) struct BackfillArguments {
     /// A feature view
     view: String,
@@ -144,7 +146,12 @@ pub(super) fn parity_table(report: &Value) -> String {
 }
 
 /// Starts a job and waits for its end, with a bar on a terminal.
-pub(super) async fn run_job(client: &Client, path: &str, query: &[(&str, String)], body: Body) -> anyhow::Result<Value> {
+pub(super) async fn run_job(
+    client: &Client,
+    path: &str,
+    query: &[(&str, String)],
+    body: Body,
+) -> anyhow::Result<Value> {
     let mut job = client.call("POST", path, query, body).await?;
     let url = format!("{path}/{}", output::cell(&job["id"]));
     let bar = output::progress(&output::cell(&job["kind"]), 100);

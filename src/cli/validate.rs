@@ -53,7 +53,10 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceText>> {
         collect(path, &mut files)?;
     }
     if files.is_empty() {
-        bail!("no .yaml or .yml file below {}", paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
+        bail!(
+            "no .yaml or .yml file below {}",
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        );
     }
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

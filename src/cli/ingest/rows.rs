@@ -67,7 +67,11 @@ impl Row {
 }
 
 /// The events of an input in chunks. CSV cells become what the source's `definition` declares.
-pub(super) fn chunks(input: &Input, definition: &Value, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
+pub(super) fn chunks(
+    input: &Input,
+    definition: &Value,
+    size: usize,
+) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
     let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     Ok(match input {
         Input::Stdin => lines(BufReader::new(std::io::stdin()), size),
@@ -112,7 +116,12 @@ fn parquet_chunks(file: impl ChunkReader + 'static, size: usize) -> anyhow::Resu
     Ok(Box::new(reader.map(|batch| objects(&batch?))))
 }
 
-fn csv_chunks(path: &Path, file: File, definition: &Value, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
+fn csv_chunks(
+    path: &Path,
+    file: File,
+    definition: &Value,
+    size: usize,
+) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
     let mut head = String::new();
     let cannot = || format!("cannot read {} as CSV", path.display());
     BufReader::new(File::open(path)?).read_line(&mut head).with_context(cannot)?;
@@ -121,11 +130,14 @@ fn csv_chunks(path: &Path, file: File, definition: &Value, size: usize) -> anyho
     let (schema, _) = format.infer_schema(head.as_bytes(), Some(0)).with_context(cannot)?;
     let fields = schema.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let reader = csv::ReaderBuilder::new(schema).with_header(true).with_batch_size(size).build(file).with_context(cannot)?;
+    let reader =
+        csv::ReaderBuilder::new(schema).with_header(true).with_batch_size(size).build(file).with_context(cannot)?;
     let types = field_types(definition);
     Ok(Box::new(reader.map(move |batch| {
         let typed = |row| match row {
-            Row::Object(object) => Row::Object(object.into_iter().map(|(name, cell)| typed_cell(&types, name, cell)).collect()),
+            Row::Object(object) => {
+                Row::Object(object.into_iter().map(|(name, cell)| typed_cell(&types, name, cell)).collect())
+            }
             line => line,
         };
         Ok(objects(&batch?)?.into_iter().map(typed).collect())
