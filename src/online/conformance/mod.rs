@@ -9,12 +9,13 @@ use crate::kernel::key::{EntityKey, KeyPart, PartId, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 
+mod dropping;
 mod random;
 
 /// On a store with at least two shards that holds nothing yet. Each case starts where all was removed again.
 pub async fn conforms(store: &dyn OnlineStore) {
     macro_rules! run {
-        ($($case:ident)*) => {
+        ($($case:path,)*) => {
             $(
                 $case(store).await;
                 store.remove(VIEW).await.expect("removed");
@@ -23,25 +24,25 @@ pub async fn conforms(store: &dyn OnlineStore) {
         };
     }
     run! {
-        an_unknown_row_has_no_parts_and_no_offsets
-        rows_and_offsets_move_together
-        a_wrong_nonce_is_refused_and_nothing_is_written
-        a_wrong_from_is_refused_and_nothing_is_written
-        a_position_that_nobody_claimed_is_refused
-        a_replayed_apply_is_refused_where_it_ended_and_changes_nothing
-        a_fenced_owner_is_refused_and_the_new_one_goes_on
-        claims_keep_offsets_and_use_the_initial_one_once
-        a_refusal_names_what_is_stored_for_each_advance
-        a_step_to_where_it_is_asks_without_writing
-        what_a_flush_leaves_out_stays_as_it_was
-        parts_of_partitions_and_history_stand_side_by_side
-        shards_do_not_touch_each_other
-        an_expiry_only_grows_and_only_the_expired_is_dropped
-        what_never_expires_stays
-        a_row_that_expired_starts_anew
-        removing_a_version_leaves_the_others
-        a_removed_version_starts_anew
-        readers_see_rows_and_offsets_of_one_instant
+        an_unknown_row_has_no_parts_and_no_offsets,
+        rows_and_offsets_move_together,
+        a_wrong_nonce_is_refused_and_nothing_is_written,
+        a_wrong_from_is_refused_and_nothing_is_written,
+        a_position_that_nobody_claimed_is_refused,
+        a_replayed_apply_is_refused_where_it_ended_and_changes_nothing,
+        a_fenced_owner_is_refused_and_the_new_one_goes_on,
+        claims_keep_offsets_and_use_the_initial_one_once,
+        a_refusal_names_what_is_stored_for_each_advance,
+        a_step_to_where_it_is_asks_without_writing,
+        what_a_flush_leaves_out_stays_as_it_was,
+        parts_of_partitions_and_history_stand_side_by_side,
+        shards_do_not_touch_each_other,
+        dropping::an_expiry_only_grows_and_only_the_expired_is_dropped,
+        dropping::what_never_expires_stays,
+        dropping::a_row_that_expired_starts_anew,
+        dropping::removing_a_version_leaves_the_others,
+        dropping::a_removed_version_starts_anew,
+        readers_see_rows_and_offsets_of_one_instant,
     }
     random::calls_answer_as_a_plain_model_does(store).await;
 }
@@ -254,78 +255,6 @@ async fn shards_do_not_touch_each_other(store: &dyn OnlineStore) {
     assert_eq!(heads(store, &a).await, (vec!["five".into()], vec![(0, 5)]));
     assert_eq!(heads(store, &elsewhere).await, (vec!["there".into()], vec![(0, 3)]));
     assert_eq!(store.offsets(VIEW).await.expect("offsets"), [(SHARD, 0, 5), (Shard(1), 0, 3)]);
-}
-
-/// Writes partition 0's next record, which makes the part expire at `second`, if at all.
-async fn write_until(store: &dyn OnlineStore, entity: &EntityKey, from: u64, second: Option<i64>) {
-    let mut row = part(entity, PartId::Partition(0), "head");
-    row.flushed.body = Some("body".into());
-    row.flushed.expires_at = second.map(at);
-    assert_eq!(apply(store, step(1, from, from + 1), &[row]).await, Applied::Done);
-}
-
-async fn an_expiry_only_grows_and_only_the_expired_is_dropped(store: &dyn OnlineStore) {
-    let [a, b] = [entity(store, SHARD, 0), entity(store, SHARD, 1)];
-    claim(store, 0, 0, Nonce(1)).await;
-    write_until(store, &a, 0, Some(-30)).await;
-    write_until(store, &a, 1, Some(20)).await;
-    write_until(store, &a, 2, Some(10)).await;
-    write_until(store, &b, 3, Some(30)).await;
-    assert_eq!(store.expire(at(20)).await.expect("expired"), 0);
-    assert_eq!(store.expire(at(21)).await.expect("expired"), 1);
-    assert_eq!(heads(store, &a).await, (vec![], vec![(0, 4)]));
-    assert_eq!(heads(store, &b).await, (vec!["head".into()], vec![(0, 4)]));
-    assert_eq!(store.expire(at(31)).await.expect("expired"), 1);
-    assert_eq!(heads(store, &b).await, (vec![], vec![(0, 4)]));
-    assert_eq!(store.expire(at(31)).await.expect("expired"), 0);
-}
-
-async fn what_never_expires_stays(store: &dyn OnlineStore) {
-    let [a, b] = [entity(store, SHARD, 0), entity(store, SHARD, 1)];
-    claim(store, 0, 0, Nonce(1)).await;
-    write_until(store, &a, 0, None).await;
-    write_until(store, &a, 1, Some(1)).await;
-    write_until(store, &b, 2, Some(1)).await;
-    write_until(store, &b, 3, None).await;
-    assert_eq!(store.expire(EventTime::MAX).await.expect("expired"), 0);
-    assert_eq!(heads(store, &a).await.0, ["head"]);
-    assert_eq!(heads(store, &b).await.0, ["head"]);
-}
-
-async fn a_row_that_expired_starts_anew(store: &dyn OnlineStore) {
-    let a = entity(store, SHARD, 0);
-    claim(store, 0, 0, Nonce(1)).await;
-    write_until(store, &a, 0, Some(5)).await;
-    assert_eq!(store.expire(at(6)).await.expect("expired"), 1);
-    let mut row = part(&a, PartId::Partition(0), "new");
-    row.flushed.expires_at = Some(at(3));
-    assert_eq!(apply(store, step(1, 1, 2), &[row]).await, Applied::Done);
-    let image = Image { head: "new".into(), ..Image::default() };
-    assert_eq!(load(store, &a, PartId::Partition(0)).await.image, Some(image));
-    assert_eq!(store.expire(at(4)).await.expect("expired"), 1);
-}
-
-async fn removing_a_version_leaves_the_others(store: &dyn OnlineStore) {
-    let a = written(store).await;
-    let claims = [Claim { version: OTHER_VIEW, partition: 0, initial: 0 }];
-    store.claim(SHARD, &claims, Nonce(4)).await.expect("claimed");
-    let mut row = part(&a, PartId::Partition(0), "other");
-    row.key.version = OTHER_VIEW;
-    let advance = Advance { version: OTHER_VIEW, ..step(4, 0, 1) };
-    assert_eq!(store.apply(SHARD, &[advance], &[row]).await.expect("answered"), Applied::Done);
-    store.remove(VIEW).await.expect("removed");
-    assert_eq!(read(store, VIEW, &a).await, StoredRow::default());
-    assert_eq!(store.offsets(VIEW).await.expect("offsets"), []);
-    let other = read(store, OTHER_VIEW, &a).await;
-    assert_eq!((other.parts.len(), other.offsets), (1, vec![(0, 1)]));
-}
-
-async fn a_removed_version_starts_anew(store: &dyn OnlineStore) {
-    let a = written(store).await;
-    store.remove(VIEW).await.expect("removed");
-    assert_eq!(apply(store, step(1, 5, 6), &[]).await, Applied::Refused(vec![None]));
-    assert_eq!(claim(store, 0, 2, Nonce(2)).await, 2);
-    assert_eq!(heads(store, &a).await, (vec![], vec![(0, 2)]));
 }
 
 /// Each write makes the head say the offset that it moves to, so a torn read shows.

@@ -8,7 +8,8 @@
 //! Calls are short (memory, the page cache) and run on the caller's thread; when the disk cannot keep up, or a full
 //! journal is being sealed, a write waits there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -26,6 +27,7 @@ use database::{Batch, Database, Table, View};
 use layout::Positions;
 
 mod database;
+mod dropping;
 mod layout;
 
 pub struct Embedded {
@@ -49,9 +51,6 @@ impl Default for Options {
 
 /// Raised when a build writes what the one before cannot read.
 const FORMAT: u16 = 1;
-
-/// Parts to a batch where many are dropped: it bounds memory, and for how long a shard is held.
-const STEP: usize = 4_096;
 
 impl Embedded {
     /// Opens the store under `folder`, creating it where there is none.
@@ -139,14 +138,7 @@ impl OnlineStore for Embedded {
     }
 
     async fn expire(&self, now: EventTime) -> Result<usize, Error> {
-        let view = self.database.view();
-        let mut due = view.keys(Table::Expiries, ..layout::expiry_bytes(Expiry::At(now))).peekable();
-        let mut dropped = 0;
-        while due.peek().is_some() {
-            dropped += self.expire_step(due.by_ref().take(STEP), now)?;
-            tokio::task::yield_now().await;
-        }
-        Ok(dropped)
+        self.drop_expired(now).await
     }
 
     async fn remove(&self, version: Fingerprint) -> Result<(), Error> {
@@ -172,8 +164,8 @@ impl Embedded {
         let view = self.database.view();
         let mut stored = BTreeMap::new();
         for version in versions {
-            if !stored.contains_key(&version) {
-                stored.insert(version, self.positions(&view, version, shard)?);
+            if let Entry::Vacant(vacant) = stored.entry(version) {
+                vacant.insert(self.positions(&view, version, shard)?);
             }
         }
         Ok(stored)
@@ -239,70 +231,6 @@ impl Embedded {
         Ok(StoredRow { parts, offsets })
     }
 
-    /// Drops or puts off the parts whose expiries are due; returns how many it dropped. There is one entry for each
-    /// part that expires, noted when the part was first written: so a flush that prolongs a part writes none.
-    fn expire_step(&self, due: impl Iterator<Item = Result<Bytes, Error>>, now: EventTime) -> Result<usize, Error> {
-        let mut by_shard: BTreeMap<Shard, Vec<Bytes>> = BTreeMap::new();
-        for entry in due {
-            let entry = entry?;
-            let shard = layout::shard_of(layout::expiring(&entry));
-            let shard = shard.ok_or_else(|| self.database.damaged("the key of an expiry"))?;
-            by_shard.entry(shard).or_default().push(entry);
-        }
-        let mut dropped = 0;
-        for (shard, entries) in by_shard {
-            let _held = self.lock(shard);
-            let (view, mut batch) = (self.database.view(), self.database.batch());
-            entries.iter().for_each(|entry| batch.remove(Table::Expiries, entry));
-            // A part may have a second entry, left by an earlier row of a version that was removed.
-            let parts: BTreeSet<&[u8]> = entries.iter().map(|entry| layout::expiring(entry)).collect();
-            for part_key in parts {
-                dropped += usize::from(self.expire_part(&view, &mut batch, part_key, now)?);
-            }
-            batch.commit()?;
-        }
-        Ok(dropped)
-    }
-
-    /// Whether a part that may be due is dropped. It may live longer by now, or be gone with its version.
-    fn expire_part(&self, view: &View, batch: &mut Batch, part_key: &[u8], now: EventTime) -> Result<bool, Error> {
-        match self.expiry(view, part_key)? {
-            Some(expiry) if expiry < Expiry::At(now) => {
-                drop_part(batch, part_key);
-                Ok(true)
-            }
-            Some(expiry @ Expiry::At(_)) => {
-                batch.insert(Table::Expiries, &layout::expiry_key(expiry, part_key), &[]);
-                Ok(false)
-            }
-            Some(Expiry::Never) | None => Ok(false),
-        }
-    }
-
-    /// Positions first: from then on writers are refused.
-    fn remove_from(&self, version: Fingerprint, shard: Shard) -> Result<(), Error> {
-        let _held = self.lock(shard);
-        let mut batch = self.database.batch();
-        batch.remove(Table::Positions, &layout::shard_key(version, shard));
-        batch.commit()?;
-        self.drop_rows(version, shard)
-    }
-
-    /// Their expiries stay, and find nothing when they are due.
-    fn drop_rows(&self, version: Fingerprint, shard: Shard) -> Result<(), Error> {
-        let view = self.database.view();
-        let of_shard = layout::shard_key(version, shard);
-        let mut rows = view.prefix(Table::Heads, &of_shard).peekable();
-        while rows.peek().is_some() {
-            let mut batch = self.database.batch();
-            for row in rows.by_ref().take(STEP) {
-                drop_part(&mut batch, &row?.0);
-            }
-            batch.commit()?;
-        }
-        Ok(())
-    }
-
     fn decode_positions(&self, bytes: &[u8]) -> Result<Positions, Error> {
         layout::decode_positions(bytes).ok_or_else(|| self.database.damaged("a shard's positions"))
     }
@@ -318,12 +246,6 @@ fn put_positions(batch: &mut Batch, shard: Shard, stored: &BTreeMap<Fingerprint,
     }
 }
 
-fn drop_part(batch: &mut Batch, part_key: &[u8]) {
-    for table in [Table::Heads, Table::Bodies, Table::Ids] {
-        batch.remove(table, part_key);
-    }
-}
-
 fn setting(database: &Database, name: &str) -> Result<u16, Error> {
     let bytes = database.view().get(Table::Settings, name.as_bytes())?;
     let number = bytes.and_then(|bytes| Some(u16::from_be_bytes(*bytes.first_chunk()?)));
@@ -333,7 +255,6 @@ fn setting(database: &Database, name: &str) -> Result<u16, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::engine::Flushed;
     use crate::online::conformance;
 
     const SMALL: Options = Options { shards: 4, cache_bytes: 1 << 20 };
@@ -354,44 +275,6 @@ mod tests {
             Embedded::open(folder.path(), Options { shards, ..SMALL }).expect("opened")
         };
         conformance::survives(open).await;
-    }
-
-    #[tokio::test]
-    async fn rows_that_a_removal_left_behind_are_gone_with_the_next_claim() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
-        let (version, entity) = (Fingerprint(1), EntityKey::from_bytes(b"a"));
-        let shard = entity.shard(SMALL.shards);
-        let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at: None };
-        let key = PartKey { version, entity: entity.clone(), part: PartId::History };
-        let mut batch = store.database.batch();
-        store.put_part(&store.database.view(), &mut batch, shard, &PartWrite { key, flushed }).expect("put");
-        batch.commit().expect("committed");
-        store.claim(shard, &[Claim { version, partition: 0, initial: 3 }], Nonce(1)).await.expect("claimed");
-        let row = store.read(&[(version, entity)]).await.expect("read").remove(0);
-        assert_eq!(row, StoredRow { parts: vec![], offsets: vec![(0, 3)] });
-    }
-
-    #[tokio::test]
-    async fn a_part_that_is_prolonged_keeps_one_noted_expiry() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
-        let (version, entity) = (Fingerprint(1), EntityKey::from_bytes(b"a"));
-        let shard = entity.shard(SMALL.shards);
-        store.claim(shard, &[Claim { version, partition: 0, initial: 0 }], Nonce(1)).await.expect("claimed");
-        for from in 0..5 {
-            let expires_at = Some(EventTime::unchecked(10 + from as i64));
-            let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at };
-            let key = PartKey { version, entity: entity.clone(), part: PartId::Partition(0) };
-            let advance = Advance { version, partition: 0, nonce: Nonce(1), from, to: from + 1 };
-            store.apply(shard, &[advance], &[PartWrite { key, flushed }]).await.expect("answered");
-        }
-        let noted = || store.database.view().keys(Table::Expiries, ..[0xff; 8]).count();
-        assert_eq!(noted(), 1);
-        assert_eq!(store.expire(EventTime::unchecked(12)).await.expect("put off"), 0);
-        assert_eq!(noted(), 1);
-        assert_eq!(store.expire(EventTime::unchecked(15)).await.expect("dropped"), 1);
-        assert_eq!(noted(), 0);
     }
 
     #[test]
