@@ -5,3 +5,4 @@ mod broken_events;
 mod bundled_definitions;
 mod layers;
 mod point_in_time;
+mod protocol;
