@@ -37,7 +37,7 @@ pub(super) struct BackfillBody {
 }
 
 /// Write a view's features at regular instants
-#[utoipa::path(post, path = "/v1/backfills", tag = "backfills", request_body = BackfillBody, responses(
+#[utoipa::path(post, operation_id = "create_backfill", path = "/v1/backfills", tag = "backfills", request_body = BackfillBody, responses(
     (status = 202, description = "The job, begun", body = JobView),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such view", body = Problem, content_type = "application/problem+json"),
@@ -80,14 +80,14 @@ pub(super) async fn create(
 }
 
 /// List backfills
-#[utoipa::path(get, path = "/v1/backfills", tag = "backfills",
+#[utoipa::path(get, operation_id = "list_backfills", path = "/v1/backfills", tag = "backfills",
     responses((status = 200, description = "The newest first", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<JobList>, Problem> {
     Ok(Json(state.jobs.list(KIND).await?))
 }
 
 /// Show one backfill
-#[utoipa::path(get, path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
+#[utoipa::path(get, operation_id = "show_backfill", path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
     (status = 200, description = "The job", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
@@ -95,7 +95,7 @@ pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -
 }
 
 /// Cancel a backfill
-#[utoipa::path(delete, path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, operation_id = "cancel_backfill", path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
     (status = 200, description = "The job, asked to stop", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {

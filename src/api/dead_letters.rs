@@ -50,7 +50,7 @@ pub(super) struct DeadLetterView {
 }
 
 /// List rejected records of a source
-#[utoipa::path(get, path = "/v1/dead-letters", tag = "ingest", params(DeadLettersQuery), responses(
+#[utoipa::path(get, operation_id = "list_dead_letters", path = "/v1/dead-letters", tag = "ingest", params(DeadLettersQuery), responses(
     (status = 200, description = "The newest first", body = DeadLetters),
     (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
@@ -66,7 +66,7 @@ pub(super) async fn list(
 }
 
 /// Show one rejected record
-#[utoipa::path(get, path = "/v1/dead-letters/{source}/{partition}/{offset}", tag = "ingest",
+#[utoipa::path(get, operation_id = "show_dead_letter", path = "/v1/dead-letters/{source}/{partition}/{offset}", tag = "ingest",
     params(("source" = String, Path), ("partition" = u32, Path), ("offset" = u64, Path)),
     responses(
         (status = 200, description = "The record, and why it was rejected", body = DeadLetterView),

@@ -80,7 +80,7 @@ pub(super) struct ApplyQuery {
 }
 
 /// List what is applied
-#[utoipa::path(get, path = "/v1/definitions", tag = "definitions",
+#[utoipa::path(get, operation_id = "list_definitions", path = "/v1/definitions", tag = "definitions",
     responses((status = 200, description = "All that is applied", body = Listing)))]
 pub(super) async fn list(Shared(state): Shared<State>) -> Json<Listing> {
     let catalogue = state.catalogues.current();
@@ -95,7 +95,7 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Json<Listing> {
 }
 
 /// Show one definition, with its lineage
-#[utoipa::path(get, path = "/v1/definitions/{kind}/{name}", tag = "definitions",
+#[utoipa::path(get, operation_id = "show_definition", path = "/v1/definitions/{kind}/{name}", tag = "definitions",
     params(("kind" = String, Path, description = "entity, source, feature_view or feature_service"),
            ("name" = String, Path, description = "Its name")),
     responses(
@@ -112,7 +112,7 @@ pub(super) async fn show(
 }
 
 /// Say what an apply would change
-#[utoipa::path(post, path = "/v1/definitions/plan", tag = "definitions",
+#[utoipa::path(post, operation_id = "plan_definitions", path = "/v1/definitions/plan", tag = "definitions",
     request_body(content((Files = "application/json"), (String = "application/yaml"))),
     responses(
         (status = 200, description = "The changes", body = Changes),
@@ -129,7 +129,7 @@ pub(super) async fn plan(
 }
 
 /// Make definitions what is served: the body holds all of the project's
-#[utoipa::path(post, path = "/v1/definitions/apply", tag = "definitions", params(ApplyQuery),
+#[utoipa::path(post, operation_id = "apply_definitions", path = "/v1/definitions/apply", tag = "definitions", params(ApplyQuery),
     request_body(content((Files = "application/json"), (String = "application/yaml"))),
     responses(
         (status = 200, description = "What changed", body = Changes),

@@ -45,7 +45,7 @@ pub(super) struct IngestQuery {
 
 /// Ingest one event, an array of events, or NDJSON
 #[utoipa::path(
-    post, path = "/v1/sources/{source}/events", tag = "ingest",
+    post, operation_id = "ingest_events", path = "/v1/sources/{source}/events", tag = "ingest",
     params(("source" = String, Path, description = "A source"), IngestQuery),
     request_body(content = serde_json::Value, description = "An object, an array of objects, or an object a line"),
     responses(

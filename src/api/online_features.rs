@@ -67,7 +67,7 @@ pub struct LookupColumn {
 
 /// Look up features of many entities
 #[utoipa::path(
-    post, path = "/v1/online-features", tag = "lookup", request_body = LookupBody,
+    post, operation_id = "look_up", path = "/v1/online-features", tag = "lookup", request_body = LookupBody,
     responses(
         (status = 200, description = "The values, all as of one instant", body = LookupAnswer),
         (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
@@ -96,7 +96,7 @@ pub(super) async fn lookup(
 
 /// Look up features of one entity
 #[utoipa::path(
-    get, path = "/v1/online-features/{service}", tag = "lookup",
+    get, operation_id = "look_up_one", path = "/v1/online-features/{service}", tag = "lookup",
     params(
         ("service" = String, Path, description = "A feature service"),
         ("key" = BTreeMap<String, String>, Query, style = Form, explode, description = "The entity's keys: `?user_id=u1`"),

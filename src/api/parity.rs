@@ -59,7 +59,7 @@ struct UncheckedRows {
 }
 
 /// Recompute sampled lookups from the archive and compare bits
-#[utoipa::path(post, path = "/v1/parity", tag = "parity", params(ParityQuery), responses(
+#[utoipa::path(post, operation_id = "check_parity", path = "/v1/parity", tag = "parity", params(ParityQuery), responses(
     (status = 200, description = "The report", body = ParityReport),
     (status = 503, description = "The archive is behind", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn check(

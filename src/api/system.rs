@@ -65,7 +65,7 @@ struct ViewStatus {
 }
 
 /// How far each source is, and what became of its events
-#[utoipa::path(get, path = "/v1/status", tag = "system",
+#[utoipa::path(get, operation_id = "show_status", path = "/v1/status", tag = "system",
     responses(
         (status = 200, description = "Sources and views", body = Status),
         (status = 503, description = "The log is away", body = Problem, content_type = "application/problem+json")))]
@@ -121,13 +121,13 @@ fn view_status(version: &Version, counts: Counts) -> ViewStatus {
 }
 
 /// Whether the process is alive
-#[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, description = "It is", body = String)))]
+#[utoipa::path(get, operation_id = "check_health", path = "/healthz", tag = "system", responses((status = 200, description = "It is", body = String)))]
 pub(super) async fn healthz() -> &'static str {
     "ok"
 }
 
 /// Whether lookups are answered: the registry was read, and every live version has its rows
-#[utoipa::path(get, path = "/readyz", tag = "system", responses(
+#[utoipa::path(get, operation_id = "check_readiness", path = "/readyz", tag = "system", responses(
     (status = 200, description = "They are", body = String),
     (status = 503, description = "Not yet, and why", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn readyz(Shared(state): Shared<State>) -> Result<&'static str, Problem> {
@@ -144,7 +144,7 @@ pub(super) async fn readyz(Shared(state): Shared<State>) -> Result<&'static str,
 }
 
 /// Metrics in Prometheus' text format
-#[utoipa::path(get, path = "/metrics", tag = "system", responses((status = 200, description = "The metrics", body = String)))]
+#[utoipa::path(get, operation_id = "get_metrics", path = "/metrics", tag = "system", responses((status = 200, description = "The metrics", body = String)))]
 pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
     let text = state.metrics.text();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

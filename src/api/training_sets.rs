@@ -69,7 +69,7 @@ enum ResultFormat {
 }
 
 /// Cut a training set: the body is the spine
-#[utoipa::path(post, path = "/v1/training-sets", tag = "training sets", params(TrainingSetQuery),
+#[utoipa::path(post, operation_id = "create_training_set", path = "/v1/training-sets", tag = "training sets", params(TrainingSetQuery),
     request_body(description = "Rows with the keys and a label time; other columns pass through",
         content(("application/vnd.apache.parquet"), (String = "text/csv"), ("application/vnd.apache.arrow.file"))),
     responses(
@@ -109,14 +109,14 @@ pub(super) async fn create(
 }
 
 /// List training sets
-#[utoipa::path(get, path = "/v1/training-sets", tag = "training sets",
+#[utoipa::path(get, operation_id = "list_training_sets", path = "/v1/training-sets", tag = "training sets",
     responses((status = 200, description = "The newest first", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<JobList>, Problem> {
     Ok(Json(state.jobs.list(KIND).await?))
 }
 
 /// Show one training set
-#[utoipa::path(get, path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
+#[utoipa::path(get, operation_id = "show_training_set", path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
     (status = 200, description = "The job", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
@@ -124,7 +124,7 @@ pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -
 }
 
 /// Cancel a training set
-#[utoipa::path(delete, path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, operation_id = "cancel_training_set", path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
     (status = 200, description = "The job, asked to stop", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
@@ -132,7 +132,7 @@ pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>)
 }
 
 /// Get the rows of a training set
-#[utoipa::path(get, path = "/v1/training-sets/{id}/data", tag = "training sets", params(("id" = String, Path), DataQuery), responses(
+#[utoipa::path(get, operation_id = "get_training_set_data", path = "/v1/training-sets/{id}/data", tag = "training sets", params(("id" = String, Path), DataQuery), responses(
     (status = 200, description = "The spine's rows with their features", content_type = "application/octet-stream"),
     (status = 404, description = "No such training set, or not done", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn data(

@@ -4,5 +4,6 @@ mod broken_definitions;
 mod broken_events;
 mod bundled_definitions;
 mod layers;
+mod openapi;
 mod point_in_time;
 mod protocol;
