@@ -151,11 +151,19 @@ impl Worker {
         batch.shards_at(offset).find(is_full).map(Full::Shard)
     }
 
-    /// Flushes what may be flushed; room comes at once in a shard, and with the answers in the worker.
+    /// Flushes what is in the way; room comes at once in a shard, and with the answers in the worker.
     fn make_room(&mut self, full: &Full) {
         match full {
             Full::Shard(shard) => self.flush(*shard),
-            Full::Worker => (0..self.shard_count).map(Shard).for_each(|shard| self.flush(shard)),
+            Full::Worker => self.flush_unflushed(),
+        }
+    }
+
+    fn flush_unflushed(&mut self) {
+        for shard in (0..self.shard_count).map(Shard) {
+            if self.shards.bytes(shard) > 0 {
+                self.flush(shard);
+            }
         }
     }
 

@@ -7,3 +7,5 @@ mod layers;
 mod openapi;
 mod point_in_time;
 mod protocol;
+mod stream_simulation;
+mod stream_worker;
