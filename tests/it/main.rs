@@ -3,8 +3,12 @@
 mod broken_definitions;
 mod broken_events;
 mod bundled_definitions;
+mod exact_ratio;
+mod kernel_property;
+mod kernel_rules;
 mod layers;
 mod openapi;
+mod oracle;
 mod point_in_time;
 mod protocol;
 mod stream_simulation;
