@@ -4,6 +4,7 @@ mod broken_definitions;
 mod broken_events;
 mod bundled_definitions;
 mod exact_ratio;
+mod golden_codec;
 mod kernel_property;
 mod kernel_rules;
 mod layers;

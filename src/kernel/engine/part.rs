@@ -44,7 +44,7 @@ impl Part {
     }
 
     pub fn decode(view: &ViewPlan, image: &Image) -> Result<Part, codec::Error> {
-        if image.head.is_empty() {
+        if *image == Image::default() {
             return Ok(Part::new(view));
         }
         let head = codec::decode_head(view, &image.head)?;
@@ -126,5 +126,124 @@ impl Part {
         let ids = self.ids.newest_ingestion().filter(|_| view.source.event_id.is_some());
         let last_use = unread.max(ids.map_or(unread, |newest| newest + view.source.dedup_window));
         Some((last_use + KEPT_LONGER + Micros::HOUR - Micros::new(1)).floor(Micros::HOUR))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::definition::{SourceText, parse};
+    use crate::kernel::engine::{prepare, read};
+    use crate::kernel::event::{self, RawRecord};
+    use crate::kernel::plan::compile;
+    use crate::kernel::value::Value;
+
+    fn view(max_age: &str) -> ViewPlan {
+        let text = format!(
+            "kind: entity\nname: user\nkeys: [{{ name: user_id, type: string }}]\n---\n\
+             kind: source\nname: clicks\nformat: json\nevent_time: {{ field: at, unit: s }}\nevent_id: id\n\
+             dedup_window: 2h\nschema: {{ version: 1, compatibility: none, fields: [{{ name: id, type: int64 }}, \
+             {{ name: at, type: timestamp, required: true }}, {{ name: user_id, type: string }}] }}\n---\n\
+             kind: feature_view\nname: activity\nentity: user\nsource: clicks\n{max_age}\nfeatures:\n  \
+             - {{ name: clicks, aggregate: count, windows: [{{ length: 1h, hop: 1m }}] }}\n"
+        );
+        let parsed = parse(&[SourceText { path: "test".into(), text }]);
+        compile(&parsed.unwrap_or_else(|found| panic!("{found:#?}"))).views[0].as_ref().clone()
+    }
+
+    fn at(second: i64) -> EventTime {
+        EventTime::from_micros(second * 1_000_000).expect("a time of a test")
+    }
+
+    /// Folds events at these seconds, each with its second as its id, ingested at once.
+    fn fold(view: &ViewPlan, part: &mut Part, seconds: impl Iterator<Item = i64>) -> Counts {
+        let record = |second: i64| RawRecord {
+            partition: 0,
+            offset: second as u64,
+            ingestion_time: at(second),
+            value: format!(r#"{{"id": {second}, "at": {second}, "user_id": "u"}}"#).into(),
+        };
+        let records: Vec<RawRecord> = seconds.map(record).collect();
+        let prepared = prepare(view, &event::decode(&view.source, &records).events);
+        let mut counts = Counts::default();
+        (0..prepared.entrants.len()).for_each(|index| part.fold(view, &prepared, index, &mut counts));
+        counts
+    }
+
+    fn clicks(view: &ViewPlan, part: &Part, second: i64) -> Option<Value> {
+        read(view, &[part], at(second)).values.swap_remove(0)
+    }
+
+    #[test]
+    fn a_full_head_is_sealed_and_a_late_event_then_leaves_the_body_alone() {
+        let view = view("");
+        let mut part = Part::new(&view);
+        fold(&view, &mut part, (0..31).map(|minute| minute * 60));
+        assert_eq!(part.flush(&view, at(1_860)).body, None, "a short head stays");
+        fold(&view, &mut part, (31..33).map(|minute| minute * 60));
+        let sealed = part.flush(&view, at(1_980));
+        assert!(sealed.body.is_some() && sealed.head.len() < 40);
+
+        fold(&view, &mut part, [61].into_iter());
+        let late = part.flush(&view, at(1_980));
+        assert!(late.body.is_none());
+        let image = Image { head: late.head, body: sealed.body.expect("sealed"), ids: late.ids.expect("changed") };
+        let stored = Part::decode(&view, &image).expect("what was flushed reads back");
+        assert_eq!(
+            (clicks(&view, &stored, 1_981), clicks(&view, &part, 1_981)),
+            (Some(Value::Int(34)), Some(Value::Int(34)))
+        );
+    }
+
+    #[test]
+    fn sealing_again_merges_tiles_and_drops_those_out_of_reach() {
+        let view = view("");
+        let mut part = Part::new(&view);
+        fold(&view, &mut part, (0..40).map(|minute| minute * 60));
+        let first = part.flush(&view, at(2_400)).body.expect("sealed");
+        fold(&view, &mut part, (0..40).map(|minute| minute * 60 + 1));
+        let second = part.flush(&view, at(2_400)).body.expect("sealed again");
+        assert_eq!(first.len(), second.len(), "the same tiles with higher counts");
+        assert_eq!(clicks(&view, &part, 2_400), Some(Value::Int(80)));
+
+        let much_later = 40_000;
+        fold(&view, &mut part, (0..40).map(|minute| much_later + minute * 60));
+        let third = part.flush(&view, at(much_later)).body.expect("sealed");
+        assert!(third.len() <= first.len() + 2, "the old tiles are gone");
+    }
+
+    #[test]
+    fn a_duplicate_is_dropped_before_and_after_a_flush() {
+        let view = view("");
+        let mut part = Part::new(&view);
+        let counts = fold(&view, &mut part, [60, 60].into_iter());
+        assert_eq!((counts.applied, counts.duplicate), (1, 1));
+        let flushed = part.flush(&view, at(60));
+        let ids = flushed.ids.expect("there is a new id");
+        let mut stored =
+            Part::decode(&view, &Image { head: flushed.head, body: Bytes::new(), ids }).expect("reads back");
+        assert_eq!(fold(&view, &mut stored, [60].into_iter()).duplicate, 1);
+        assert_eq!(stored.flush(&view, at(60)).ids, None, "nothing new was accepted");
+    }
+
+    #[test]
+    fn a_row_expires_an_hour_after_the_last_use_of_its_tiles_its_age_and_its_ids() {
+        let expires_at = |max_age: &str| {
+            let view = view(max_age);
+            let mut part = Part::new(&view);
+            fold(&view, &mut part, [1].into_iter());
+            part.flush(&view, at(1)).expires_at
+        };
+        assert_eq!(expires_at(""), Some(at(4 * 3_600)), "ids for 2h, though the window is shorter");
+        assert_eq!(expires_at("max_age: 5h"), Some(at(7 * 3_600)));
+    }
+
+    #[test]
+    fn a_flush_of_nothing_reads_back_as_nothing() {
+        let view = view("");
+        let flushed = Part::new(&view).flush(&view, at(0));
+        assert_eq!((flushed.body, flushed.ids, flushed.expires_at), (None, None, None));
+        let image = Image { head: flushed.head, ..Image::default() };
+        assert_eq!(Part::decode(&view, &image).expect("reads back").newest(), None);
     }
 }
