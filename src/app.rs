@@ -35,8 +35,21 @@ use crate::telemetry::metrics::Metrics;
 /// A running service.
 pub struct App {
     address: SocketAddr,
-    stop: watch::Sender<Phase>,
-    tasks: JoinSet<(&'static str, Result<(), Error>)>,
+    stop: Stop,
+    tasks: JoinSet<Result<(), Error>>,
+}
+
+type Ended = Result<Result<(), Error>, tokio::task::JoinError>;
+
+/// What a shutdown is told by. Clones share it.
+#[derive(Clone)]
+struct Stop(watch::Sender<Phase>);
+
+impl Stop {
+    /// Never back.
+    fn proceed(&self, phase: Phase) {
+        self.0.send_if_modified(|now| std::mem::replace(now, (*now).max(phase)) < phase);
+    }
 }
 
 /// How far a shutdown is.
@@ -67,8 +80,8 @@ pub enum Error {
     Archive(#[from] archive::Error),
     #[error("the server stopped: {0}")]
     Server(std::io::Error),
-    #[error("the {0} task died; the log says why")]
-    Died(&'static str),
+    #[error("a part of the service died of a mistake in Freshet itself; the lines above say where")]
+    Died,
 }
 
 /// How often rows whose time has passed are looked for.
@@ -118,17 +131,17 @@ impl App {
             limits: Limits::default(),
             partitions: config.partitions,
         };
-        let mut app = App { address, stop: watch::Sender::new(Phase::Running), tasks: JoinSet::new() };
+        let mut app = App { address, stop: Stop(watch::Sender::new(Phase::Running)), tasks: JoinSet::new() };
         app.run_stream(&config, log.clone(), online.clone(), &catalogues, progress, clock.clone());
         app.run_archive(&config, log.clone(), folder.clone(), &catalogues, archived, clock.clone());
         let closing = app.reaches(Phase::Closing);
-        app.run("lookup log", sample::keep(logged, Lookups::new(folder), closing).map(Ok));
+        app.run(sample::keep(logged, Lookups::new(folder), closing).map(Ok));
         let closing = app.reaches(Phase::Closing);
-        app.run("jobs", api::run_jobs(jobs, queued, closing).map(|result| result.map_err(Error::from)));
+        app.run(api::run_jobs(jobs, queued, closing).map(|result| result.map_err(Error::from)));
         let closing = app.reaches(Phase::Closing);
-        app.run("promotion", promote(log, registry, catalogues, streamed, clock.clone(), closing));
+        app.run(promote(log, registry, catalogues, streamed, clock.clone(), closing));
         let closing = app.reaches(Phase::Closing);
-        app.run("expiry", expire(online, clock, closing).map(Ok));
+        app.run(expire(online, clock, closing).map(Ok));
         app.run_server(listener, state);
         Ok(app)
     }
@@ -143,37 +156,44 @@ impl App {
             () = asked_to_stop() => None,
             ended = self.tasks.join_next() => ended,
         };
-        let outcome = ended.map_or(Ok(()), |ended| ended.unwrap_or(("service", Err(Error::Died("service")))).1);
+        let outcome = ended.map_or(Ok(()), |ended| self.ended(ended));
         if let Err(error) = &outcome {
             tracing::error!(%error, "stopping: a part cannot go on");
         }
-        self.stop().await.and(outcome)
+        outcome.and(self.stop().await)
     }
 
-    /// Answers what is under way, flushes, commits, and lets go.
+    /// Answers what is under way, flushes, commits, and lets go. The first failure is told, the others are logged.
     pub async fn stop(mut self) -> Result<(), Error> {
-        self.stop.send_replace(Phase::Draining);
+        self.stop.proceed(Phase::Draining);
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let (name, result) = ended.unwrap_or(("service", Err(Error::Died("service"))));
-            tracing::debug!(name, "stopped");
-            if name == SERVER {
-                self.stop.send_replace(Phase::Closing);
+            let result = self.ended(ended);
+            if let (Err(_), Err(error)) = (&outcome, &result) {
+                tracing::error!(%error, "a further part failed while stopping");
             }
             outcome = outcome.and(result);
         }
         outcome
     }
 
+    /// A part that died cannot say so itself, and the others must not wait for it.
+    fn ended(&self, ended: Ended) -> Result<(), Error> {
+        ended.unwrap_or_else(|_| {
+            self.stop.proceed(Phase::Closing);
+            Err(Error::Died)
+        })
+    }
+
     /// Resolves when a shutdown has come that far.
     fn reaches(&self, phase: Phase) -> impl Future<Output = ()> + Send + 'static {
-        let mut changes = self.stop.subscribe();
+        let mut changes = self.stop.0.subscribe();
         // The app lives until its tasks have ended; where it was dropped all the same, that is a shutdown too.
         async move { drop(changes.wait_for(|now| *now >= phase).await) }
     }
 
-    fn run(&mut self, name: &'static str, task: impl Future<Output = Result<(), Error>> + Send + 'static) {
-        self.tasks.spawn(task.map(move |result| (name, result)));
+    fn run(&mut self, task: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     fn run_stream(
@@ -195,9 +215,9 @@ impl App {
         let options = stream::Options { group, worker, grace: DRAIN };
         let closing = self.reaches(Phase::Closing);
         let task = stream::run(log, online.clone(), versions, progress, clock, options, closing);
-        self.run("stream", task.map(|result| result.map_err(Error::from)));
+        self.run(task.map(|result| result.map_err(Error::from)));
         let closing = self.reaches(Phase::Closing);
-        self.run("versions", forward_versions(catalogues.clone(), sender, online, closing).map(Ok));
+        self.run(forward_versions(catalogues.clone(), sender, online, closing).map(Ok));
     }
 
     fn run_archive(
@@ -215,23 +235,25 @@ impl App {
         let sources = move || catalogues.current().plan.sources.clone();
         let archiver = Archiver { log, archive: Archive::new(folder), sources, clock, settings, progress };
         let closing = self.reaches(Phase::Closing);
-        self.run("archive", archive::run(archiver, closing).map(|result| result.map_err(Error::from)));
+        self.run(archive::run(archiver, closing).map(|result| result.map_err(Error::from)));
     }
 
     fn run_server(&mut self, listener: TcpListener, state: api::State) {
         let draining = self.reaches(Phase::Draining);
         let server = axum::serve(listener, api::router(state)).with_graceful_shutdown(draining);
         let patience = self.reaches(Phase::Draining).then(|()| tokio::time::sleep(DRAIN));
-        self.run(SERVER, async move {
-            tokio::select! {
+        let stop = self.stop.clone();
+        self.run(async move {
+            let served = tokio::select! {
                 served = server.into_future() => served.map_err(Error::Server),
                 () = patience => Ok(()),
-            }
+            };
+            // However it ended, no request waits for the drivers any more.
+            stop.proceed(Phase::Closing);
+            served
         });
     }
 }
-
-const SERVER: &str = "server";
 
 /// Tells the stream what to write; rows of versions that are dropped go.
 async fn forward_versions(
