@@ -5,7 +5,7 @@
 
 mod arrays;
 mod bugs;
-mod generate;
+pub mod generate;
 mod sql;
 mod system;
 
@@ -72,7 +72,7 @@ fn every_planted_bug_is_found() {
     assert_eq!(missed, [], "not found within {BUG_CASES} cases");
 }
 
-fn seeds(cases: u64) -> std::ops::Range<u64> {
+pub fn seeds(cases: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     match number("FRESHET_SEED") {
         Some(seed) => seed..seed + 1,

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod backfill;
 mod parity;
+mod property;
 mod training;
 
 const SHOP: &str = include_str!("shop.yaml");
