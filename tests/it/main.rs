@@ -12,5 +12,6 @@ mod openapi;
 mod oracle;
 mod point_in_time;
 mod protocol;
+mod stream_run;
 mod stream_simulation;
 mod stream_worker;
