@@ -1,5 +1,6 @@
 //! What goes through several rooms, in one binary: a link of this crate is not cheap.
 
+mod archive;
 mod broken_definitions;
 mod broken_events;
 mod bundled_definitions;
