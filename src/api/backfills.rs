@@ -1,8 +1,8 @@
 //! `/v1/backfills`: a view's features at regular instants, as jobs.
 
 use axum::Json;
+use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::jobs::{self, Handle, JobList, JobView};
+use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::api::training_sets::chain;
 use crate::backfill::{self, Request};
@@ -41,6 +42,7 @@ pub(super) struct BackfillBody {
     (status = 202, description = "The job, begun", body = JobView),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such view", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "Too many jobs wait", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     Shared(state): Shared<State>,

@@ -5,13 +5,14 @@ mod render;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
+use crate::api::path::Path;
 use crate::api::problem::{Mistake, Problem};
 use crate::kernel::definition::SourceText;
 use crate::kernel::plan::{Change, Diff, Effect};

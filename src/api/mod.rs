@@ -10,6 +10,7 @@ mod jobs;
 mod json;
 mod online_features;
 mod parity;
+mod path;
 mod problem;
 mod state;
 mod system;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Json, Path, Query, State as Shared};
+use axum::extract::{Json, Query, State as Shared};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::json::Rendered;
+use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::key::KeyPart;
 use crate::kernel::value::ValueType;
@@ -73,6 +74,7 @@ pub struct LookupColumn {
         (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such service or feature", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too many rows", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Being rebuilt, or the store is away", body = Problem, content_type = "application/problem+json"),
     )
 )]

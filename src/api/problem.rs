@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Display;
 
 use axum::body::Body;
-use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -168,7 +168,12 @@ impl From<registry::Error> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Problem {
-        Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text())
+        // JSON of another shape is a wrong request like any other.
+        let status = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        };
+        Problem::new(status, "INVALID_BODY", rejection.body_text())
     }
 }
 
@@ -181,6 +186,12 @@ impl From<BytesRejection> for Problem {
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
         Problem::bad_request("INVALID_QUERY", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Problem {
+        Problem::new(rejection.status(), "INVALID_PATH", rejection.body_text())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
 use crate::api::jobs::{self, Handle, JobList, JobView};
+use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::definition::FeatureService;
 use crate::kernel::engine::Knowledge;
@@ -76,6 +77,8 @@ enum ResultFormat {
         (status = 202, description = "The job, begun", body = JobView),
         (status = 400, description = "The spine or the request is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such service", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The spine is too large for a request", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The spine has another format", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many jobs wait", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
