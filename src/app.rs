@@ -277,7 +277,8 @@ async fn forward_versions(
     tokio::select! { () = closing => {}, () = forward => {} }
 }
 
-/// Makes a version live once the stream has caught up with the log of when it began.
+/// Makes a version live once the stream has caught up with the log of when it began; one that is not kept online has
+/// nothing to catch up with.
 async fn promote(
     log: Arc<dyn EventLog>,
     registry: Arc<dyn Registry>,
@@ -287,10 +288,14 @@ async fn promote(
     closing: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let mut closing = std::pin::pin!(closing);
+    let mut applied = catalogues.subscribe();
+    // What was applied before a start counts too.
+    applied.mark_changed();
     loop {
         tokio::select! {
             () = &mut closing => return Ok(()),
             changed = progress.changed() => if changed.is_err() { return Ok(()) },
+            changed = applied.changed() => if changed.is_err() { return Ok(()) },
         }
         let caught_up = progress.borrow_and_update().clone();
         if let Err(error) = promote_caught_up(&*log, &*registry, &catalogues, &caught_up, &clock).await {
@@ -315,7 +320,7 @@ async fn promote_caught_up(
     for version in building {
         // A topic that the log does not know yet has nothing to catch up with, and no partition that could say so.
         let Ok(bounds) = log.bounds(&version.view.source.topic).await else { continue };
-        if progress.is_caught_up(version.view.fingerprint, bounds.len()) {
+        if !version.view.online || progress.is_caught_up(version.view.fingerprint, bounds.len()) {
             registry.promote(version.view.fingerprint, clock.now()).await?;
             tracing::info!(view = %version.view.name, version = %version.view.fingerprint, "live");
             promoted = true;
