@@ -1,0 +1,143 @@
+//! `/v1/training-sets`, `/v1/backfills` and `/v1/parity`.
+
+use expect_test::expect;
+use serde_json::{Value, json};
+
+use super::{Service, problem, until};
+
+const SETS: &str = "/v1/training-sets?service=recommender&label_time=bought_at";
+
+const SPINE: &str = "user_id,bought_at,bought\n\
+    u1,2026-01-01T11:00:00Z,true\n\
+    u1,2026-01-01T13:00:00Z,false\n\
+    u3,2026-01-01T13:00:00Z,false\n";
+
+/// The job that an answer began, once it has ended.
+async fn ended(shop: &Service, collection: &str, begun: &Value) -> Value {
+    let path = format!("{collection}/{}", begun["id"].as_str().expect("a job has an id"));
+    until("the job has ended", async || Some(shop.api.get(&path).await.json()).filter(|job| job["state"] != "running"))
+        .await
+}
+
+#[tokio::test]
+async fn a_training_set_is_cut_from_a_csv_spine_and_read_back() {
+    let shop = Service::busy_shop().await;
+    let begun = shop.api.send(SETS, "text/csv", SPINE).await;
+    assert_eq!(begun.status, 202, "{begun}");
+    let job = ended(&shop, "/v1/training-sets", &begun.json()).await;
+    assert_eq!(
+        (&job["state"], &job["progress"], &job["result"]["rows"]),
+        (&json!("done"), &json!(1.0), &json!(3)),
+        "{job}"
+    );
+    let data = format!("/v1/training-sets/{}/data", job["id"].as_str().expect("a job has an id"));
+    let csv = shop.api.get(&format!("{data}?format=csv")).await;
+    assert_eq!((csv.status, csv.content_type.as_str()), (200, "text/csv"));
+    expect![[r#"
+        user_id,bought_at,bought,activity:clicks,activity:spend,activity:dearest,activity:items,visits:visits
+        u1,2026-01-01T11:00:00Z,true,1,2.5,2.5,[7],1
+        u1,2026-01-01T13:00:00Z,false,3,3.25,2.5,"[7,8]",3
+        u3,2026-01-01T13:00:00Z,false,0,0.0,,[],0
+    "#]]
+    .assert_eq(&csv.text());
+    assert!(shop.api.get(&data).await.body.starts_with(b"PAR1"), "Parquet unless asked otherwise");
+    assert!(shop.api.get(&format!("{data}?format=arrow")).await.body.starts_with(b"ARROW1"));
+    assert_eq!(shop.api.get("/v1/training-sets").await.json(), json!({ "jobs": [job] }));
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_set_that_cannot_be_cut_says_why() {
+    let shop = Service::busy_shop().await;
+    let mut problems = problem(&shop.api.send("/v1/training-sets?service=shop", "text/csv", SPINE).await);
+    problems += &problem(&shop.api.send("/v1/training-sets", "text/csv", SPINE).await);
+    problems += &problem(&shop.api.send(SETS, "application/json", "[]").await);
+    problems += &problem(&shop.api.get("/v1/training-sets/training_set-0-0").await);
+    problems += &problem(&shop.api.get("/v1/training-sets/training_set-0-0/data").await);
+    expect![[r#"
+        404 UNKNOWN_SERVICE: feature service `shop` is not defined
+        400 INVALID_QUERY: Failed to deserialize query string: missing field `service`
+        415 SPINE_FORMAT: a spine is text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.file, not `application/json`
+        404 UNKNOWN_JOB: no training_set is called `training_set-0-0`
+        404 UNKNOWN_JOB: no training_set is called `training_set-0-0`
+    "#]]
+    .assert_eq(&problems);
+    let mut failures = String::new();
+    for spine in ["bought_at\n2026-01-01T11:00:00Z\n", "user_id,bought_at\nu1,\n", "user_id,bought_at\nu1,soon\n"] {
+        let begun = shop.api.send(SETS, "text/csv", spine).await.json();
+        let job = ended(&shop, "/v1/training-sets", &begun).await;
+        assert_eq!(job["state"], "failed", "{job}");
+        failures = failures + job["error"].as_str().expect("a failed job says why") + "\n";
+        let data = format!("/v1/training-sets/{}/data", job["id"].as_str().expect("a job has an id"));
+        assert!(problem(&shop.api.get(&data).await).starts_with("404 NOT_DONE"));
+    }
+    expect![[r#"
+        column `user_id`: the spine has no such column
+          help: it needs every entity key and the label time; it has `bought_at`
+        row 1, column `bought_at`: a row needs a label time, and this one is null
+          help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC
+        row 1, column `bought_at`: `soon` is not a time
+          help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC
+    "#]]
+    .assert_eq(&failures);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_writes_a_row_for_each_entity_and_instant_that_has_one() {
+    let shop = Service::busy_shop().await;
+    let wanted =
+        json!({ "view": "activity", "from": "2026-01-01T10:00:00Z", "to": "2026-01-01T14:00:00Z", "every": "1h" });
+    let begun = shop.api.post("/v1/backfills", &wanted).await;
+    assert_eq!(begun.status, 202, "{begun}");
+    let job = ended(&shop, "/v1/backfills", &begun.json()).await;
+    assert_eq!((&job["state"], &job["request"]), (&json!("done"), &wanted), "{job}");
+    // At 11, 12 and 13 o'clock for u1, at 13 for u2.
+    assert_eq!(job["result"]["rows"], 4, "{job}");
+    let folder = job["result"]["folder"].as_str().expect("it says where");
+    assert!(std::path::Path::new(folder).join("dt=2026-01-01").is_dir(), "nothing is in {folder}");
+    assert!(folder.starts_with(&shop.folder.path().display().to_string()));
+    let cancelled =
+        shop.api.call("DELETE", &format!("/v1/backfills/{}", job["id"].as_str().expect("an id")), "", Vec::new()).await;
+    assert_eq!(cancelled.expect("the service answers").json(), job, "what has ended stays as it ended");
+
+    let mut problems = String::new();
+    for (name, value) in [("view", "activty"), ("from", "today"), ("every", "1 hour"), ("to", "2026-01-01T09:00:00Z")] {
+        let mut wrong = wanted.clone();
+        wrong[name] = value.into();
+        let answer = shop.api.post("/v1/backfills", &wrong).await;
+        problems += &match answer.status {
+            202 => ended(&shop, "/v1/backfills", &answer.json()).await["error"].to_string() + "\n",
+            _ => problem(&answer),
+        };
+    }
+    problems += &problem(&shop.api.get("/v1/backfills/backfill-0-0").await);
+    expect![[r#"
+        404 UNKNOWN_VIEW: feature view `activty` is not defined
+        400 INVALID_BODY: `from`: `today` is not an RFC 3339 time such as `2026-11-21T10:00:00Z`
+        400 INVALID_BODY: `every`: `1 hour` is not a duration such as `10s`, `5m`, `1h` or `7d`
+        "no instant lies in an interval from 2026-01-01T10:00:00Z to 2026-01-01T09:00:00Z by steps of 1h: name a later end, and a step above 0"
+        404 UNKNOWN_JOB: no backfill is called `backfill-0-0`
+    "#]]
+    .assert_eq(&problems);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn parity_finds_that_lookups_were_what_the_archive_says() {
+    let shop = Service::busy_shop().await;
+    let lookup = json!({ "service": "recommender", "entities": { "user_id": ["u1", "u2", "u3"] } });
+    shop.api.post("/v1/online-features", &lookup).await.json();
+    let mut report = shop.api.post("/v1/parity", &Value::Null).await.json();
+    report.as_object_mut().expect("an object").remove("features");
+    // Three rows of two views, with four features and with one.
+    assert_eq!(
+        report,
+        json!({ "lookups": 6, "compared": 15, "different": 0, "unchecked": 0, "reasons": [], "examples": [] })
+    );
+    expect![[r#"
+        400 INVALID_QUERY: `last`: `today` is not a duration such as `10s`, `5m`, `1h` or `7d`
+    "#]]
+    .assert_eq(&problem(&shop.api.post("/v1/parity?last=today", &Value::Null).await));
+    shop.stop().await;
+}

@@ -1,0 +1,190 @@
+//! Status, probes, metrics, the description and its page, and paths that lead nowhere.
+
+use expect_test::expect;
+use serde_json::json;
+
+use super::{Service, pretty, problem};
+
+#[tokio::test]
+async fn a_service_without_definitions_is_alive_and_ready() {
+    let service = Service::empty().await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(service.api.get(path).await.status, 200, "{path}");
+    }
+    let status = service.api.get("/v1/status").await.json();
+    assert_eq!(status, json!({ "revision": 0, "project": "default", "partitions": [], "views": [] }));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
+    let shop = Service::busy_shop().await;
+    let mut status = shop.api.get("/v1/status").await.json();
+    for view in status["views"].as_array_mut().expect("a list") {
+        assert!(view["version"].as_str().is_some_and(|version| version.len() == 16), "{view}");
+        view["version"] = "…".into();
+    }
+    expect![[r#"
+        {
+          "revision": 1,
+          "project": "default",
+          "partitions": [
+            {
+              "source": "clicks",
+              "topic": "clicks",
+              "partition": 0,
+              "log_start": 0,
+              "log_end": 4,
+              "folded_to": 4,
+              "lag": 0,
+              "archived_to": 4,
+              "newest_event_time": "2026-01-01T12:30:00Z",
+              "stopped": null
+            },
+            {
+              "source": "clicks",
+              "topic": "clicks",
+              "partition": 1,
+              "log_start": 0,
+              "log_end": 0,
+              "folded_to": 0,
+              "lag": 0,
+              "archived_to": 0,
+              "newest_event_time": null,
+              "stopped": null
+            }
+          ],
+          "views": [
+            {
+              "view": "activity",
+              "version": "…",
+              "state": "live",
+              "applied": 4,
+              "late": 0,
+              "duplicate": 0,
+              "null_key": 0,
+              "filtered": 0,
+              "expression_failed": 0,
+              "nan_skipped": 0,
+              "too_long_skipped": 0
+            },
+            {
+              "view": "popularity",
+              "version": "…",
+              "state": "live",
+              "applied": 3,
+              "late": 0,
+              "duplicate": 0,
+              "null_key": 1,
+              "filtered": 0,
+              "expression_failed": 0,
+              "nan_skipped": 0,
+              "too_long_skipped": 0
+            },
+            {
+              "view": "study",
+              "version": "…",
+              "state": "live",
+              "applied": 0,
+              "late": 0,
+              "duplicate": 0,
+              "null_key": 0,
+              "filtered": 0,
+              "expression_failed": 0,
+              "nan_skipped": 0,
+              "too_long_skipped": 0
+            },
+            {
+              "view": "visits",
+              "version": "…",
+              "state": "live",
+              "applied": 4,
+              "late": 0,
+              "duplicate": 0,
+              "null_key": 0,
+              "filtered": 0,
+              "expression_failed": 0,
+              "nan_skipped": 0,
+              "too_long_skipped": 0
+            }
+          ]
+        }
+    "#]]
+    .assert_eq(&pretty(&status));
+    assert_eq!(shop.api.get("/readyz").await.text(), "ready");
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_count_what_was_asked_and_taken() {
+    let shop = Service::busy_shop().await;
+    let lookup = json!({ "service": "shelf", "entities": { "item_id": [7, 9] } });
+    shop.api.post("/v1/online-features", &lookup).await.json();
+    let metrics = shop.api.get("/metrics").await;
+    assert!(metrics.content_type.starts_with("text/plain"), "{}", metrics.content_type);
+    let text = metrics.text();
+    let counted = text.lines().filter(|line| {
+        line.contains("clicks") || line.contains("popularity") || line.contains("_count{route=\"/v1/online-features\"")
+    });
+    expect![[r#"
+        freshet_events_accepted_total{source="clicks"} 4
+        freshet_request_seconds_count{route="/v1/online-features",status="200"} 1
+        freshet_values_served_total{status="NOT_FOUND",view="popularity"} 1
+        freshet_values_served_total{status="PRESENT",view="popularity"} 1
+    "#]]
+    .assert_eq(&counted.map(|line| format!("{line}\n")).collect::<String>());
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn the_description_is_served_as_it_is_in_the_code() {
+    let service = Service::empty().await;
+    let served = service.api.get("/openapi.json").await.json();
+    assert_eq!(served, serde_json::to_value(freshet::api::openapi()).expect("it is plain data"));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_of_the_description_takes_all_that_it_needs_from_the_service() {
+    let service = Service::empty().await;
+    let page = service.api.get("/docs/").await;
+    assert!(page.status == 200 && page.content_type.starts_with("text/html"), "{page}");
+    let text = page.text();
+    let assets: Vec<&str> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| {
+            text.split(attribute).skip(1).map(|rest| rest.split('"').next().expect("a split has a first"))
+        })
+        .collect();
+    assert!(assets.len() >= 3, "{text}");
+    for asset in assets {
+        assert!(!asset.contains("//"), "{asset} comes from elsewhere");
+        let answer = service.api.get(&format!("/docs/{}", asset.trim_start_matches("./"))).await;
+        assert!(answer.status == 200 && !answer.body.is_empty(), "{asset}: {}", answer.status);
+    }
+    let start = service.api.get("/docs/swagger-initializer.js").await.text();
+    assert!(start.contains("/openapi.json") && !start.contains("petstore"), "{start}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_leads_nowhere_is_a_problem() {
+    let service = Service::empty().await;
+    let mut problems = String::new();
+    for (method, path) in
+        [("GET", "/v1/features"), ("GET", "/"), ("DELETE", "/v1/online-features"), ("POST", "/healthz")]
+    {
+        problems += &problem(&service.api.call(method, path, "", Vec::new()).await.expect("the service answers"));
+    }
+    let dead_letter = service.api.get("/v1/dead-letters/clicks/first/0").await;
+    problems += &problem(&dead_letter);
+    expect![[r#"
+        404 NO_SUCH_PATH: nothing is served at `/v1/features`; see /docs
+        404 NO_SUCH_PATH: nothing is served at `/`; see /docs
+        405 METHOD_NOT_ALLOWED: `DELETE` is not offered at `/v1/online-features`; see /docs
+        405 METHOD_NOT_ALLOWED: `POST` is not offered at `/healthz`; see /docs
+        400 INVALID_PATH: Invalid URL: Cannot parse value at index 1 with value `first` to a `u32`
+    "#]]
+    .assert_eq(&problems);
+    service.stop().await;
+}
