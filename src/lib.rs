@@ -8,11 +8,13 @@
 //! * `event_log`, `online`, `offline`, `registry`: what Freshet keeps, each a small trait with its backends.
 //! * `stream`, `archive`, `backfill`, `training`, `parity`, `serving`: the drivers. They know traits, and not each other.
 //! * `api`: HTTP. `app`: builds everything, and alone chooses backends. `cli`: a file for each command.
-//! * `clock` and `telemetry` may be used anywhere but in the kernel. `tests/it/layers.rs` checks all of this.
+//! * `clock`, `telemetry` and `exclusive_folder` may be used anywhere but in the kernel. `tests/it/layers.rs` checks all
+//!   of this.
 
 pub mod kernel;
 
 pub mod clock;
+mod exclusive_folder;
 pub mod telemetry;
 
 pub mod event_log;

@@ -102,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn a_log_whose_first_creation_was_killed_opens_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let half = folder.path().join("db.new");
+        std::fs::create_dir_all(half.join("keyspaces")).expect("half a database");
+        std::fs::write(half.join("version"), b"half").expect("half a database");
+        let log = EmbeddedLog::open(folder.path()).expect("opens");
+        assert!(matches!(log.topics.find("clicks"), Err(Error::UnknownTopic(_))) && !half.exists());
+    }
+
+    #[test]
     fn a_log_that_is_open_cannot_be_opened_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let _open = EmbeddedLog::open(folder.path()).expect("opens");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Left may not use right. A row lists rooms of one layer; a room may use the rooms of the rows above its own.
 const LAYERS: &[&[&str]] = &[
     &["kernel"],
-    &["clock", "telemetry"],
+    &["clock", "telemetry", "exclusive_folder"],
     &["event_log", "online", "offline", "registry"],
     &["stream", "archive", "backfill", "training", "parity", "serving"],
     &["config"],

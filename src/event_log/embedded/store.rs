@@ -15,6 +15,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 
 use crate::event_log::Error;
 use crate::event_log::embedded::block::{self, Records};
+use crate::exclusive_folder::{self, ExclusiveFolder};
 use crate::kernel::event::RawRecord;
 
 pub struct Store {
@@ -22,6 +23,8 @@ pub struct Store {
     database: Database,
     topics: Keyspace,
     blocks: Keyspace,
+    /// Last, so that it is let go after the database.
+    _folder: ExclusiveFolder,
 }
 
 /// A topic as it is kept.
@@ -51,9 +54,13 @@ impl Store {
     /// Opens or creates the database in `folder`, which no other process may have open.
     pub fn open(folder: &Path) -> Result<Store, Error> {
         let place = folder.display().to_string();
-        let opened = open_keyspaces(folder);
+        let exclusive = ExclusiveFolder::open(folder).map_err(|error| match error {
+            exclusive_folder::Error::InUse => Error::InUse { place: place.clone() },
+            exclusive_folder::Error::Io(error) => error_of(&place, error.into()),
+        })?;
+        let opened = exclusive.database(|aside| open_keyspaces(aside).map(drop)).and_then(|path| open_keyspaces(&path));
         let (database, topics, blocks) = opened.map_err(|error| error_of(&place, error))?;
-        Ok(Store { place, database, topics, blocks })
+        Ok(Store { place, database, topics, blocks, _folder: exclusive })
     }
 
     pub fn topics(&self) -> Result<Vec<StoredTopic>, Error> {

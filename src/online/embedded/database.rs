@@ -1,20 +1,14 @@
-//! The database under the embedded store: tables of bytes, views of one instant, atomic batches. The only file
-//! that knows `fjall`, and how a folder becomes a database that a kill at any moment leaves usable.
-//!
-//! ```text
-//! <folder>/lock     locked while a process has the database open
-//! <folder>/db       the database
-//! <folder>/db.new   one that is being created; what a killed creation left is deleted
-//! ```
+//! The database under the embedded store: tables of bytes, views of one instant, atomic batches. The only file of the
+//! store that knows `fjall`.
 
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::RangeTo;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use fjall::{Keyspace, KeyspaceCreateOptions, Readable};
+use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
+use crate::exclusive_folder::{self, ExclusiveFolder};
 use crate::online::Error;
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +36,7 @@ pub struct Database {
     /// By [`Table`].
     keyspaces: Vec<Keyspace>,
     /// Last, so that it is let go after the database.
-    _in_use: File,
+    _folder: ExclusiveFolder,
 }
 
 /// The database as of one instant.
@@ -60,16 +54,15 @@ pub struct Batch<'a> {
 impl Database {
     /// Opens the database under `folder`, creating it with `settings` where there is none.
     pub fn open(folder: &Path, cache_bytes: u64, settings: &[(&str, Vec<u8>)]) -> Result<Database, Error> {
-        fs::create_dir_all(folder).map_err(|error| unavailable(folder, error))?;
-        let in_use = lock(folder)?;
-        let path = folder.join("db");
-        if !path.exists() {
-            create(&path, settings)?;
-        }
+        let exclusive = ExclusiveFolder::open(folder).map_err(|error| match error {
+            exclusive_folder::Error::InUse => Error::InUse { place: folder.display().to_string() },
+            exclusive_folder::Error::Io(error) => unavailable(folder, error),
+        })?;
+        let path = exclusive.database(|aside| fill(aside, settings)).map_err(|error| failed(folder, error))?;
         let fjall = fjall::Database::builder(&path).cache_size(cache_bytes).open();
         let fjall = fjall.map_err(|error| failed(&path, error))?;
         let keyspaces = keyspaces(&fjall).map_err(|error| failed(&path, error))?;
-        Ok(Database { place: path, fjall, keyspaces, _in_use: in_use })
+        Ok(Database { place: path, fjall, keyspaces, _folder: exclusive })
     }
 
     pub fn view(&self) -> View<'_> {
@@ -129,28 +122,6 @@ impl Batch<'_> {
     }
 }
 
-/// Our own lock file: the database's own is there too late to guard its creation.
-fn lock(folder: &Path) -> Result<File, Error> {
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(|error| unavailable(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { place: folder.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(unavailable(&path, error)),
-    }
-}
-
-/// Aside first, then renamed: a database whose creation was killed half-way could never be opened again.
-fn create(path: &Path, settings: &[(&str, Vec<u8>)]) -> Result<(), Error> {
-    let aside = path.with_extension("new");
-    match fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&aside, error)),
-        _ => {}
-    }
-    fill(&aside, settings).map_err(|error| failed(&aside, error))?;
-    fs::rename(&aside, path).map_err(|error| unavailable(path, error))
-}
-
 fn fill(path: &Path, settings: &[(&str, Vec<u8>)]) -> fjall::Result<()> {
     let fjall = fjall::Database::builder(path).open()?;
     let keyspaces = keyspaces(&fjall)?;
@@ -158,7 +129,8 @@ fn fill(path: &Path, settings: &[(&str, Vec<u8>)]) -> fjall::Result<()> {
     for (name, value) in settings {
         batch.insert(&keyspaces[Table::Settings as usize], *name, &value[..]);
     }
-    batch.commit()
+    batch.commit()?;
+    fjall.persist(PersistMode::SyncAll)
 }
 
 fn keyspaces(fjall: &fjall::Database) -> fjall::Result<Vec<Keyspace>> {
@@ -193,22 +165,13 @@ fn copy(bytes: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn tables_stand_at_their_own_index() {
         assert!(TABLES.iter().enumerate().all(|(index, (table, _))| *table as usize == index));
-    }
-
-    #[test]
-    fn a_creation_that_was_killed_is_begun_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let half = folder.path().join("db.new");
-        fs::create_dir_all(half.join("keyspaces")).expect("half a database");
-        fs::write(half.join("0.jnl"), b"").expect("half a database");
-        let database = Database::open(folder.path(), 1 << 20, &[("a", vec![1])]).expect("a new database");
-        assert_eq!(database.view().get(Table::Settings, b"a").expect("settings"), Some(Bytes::from_static(&[1])));
-        assert!(!half.exists());
     }
 
     #[test]
