@@ -139,9 +139,9 @@ impl App {
         let closing = app.reaches(Phase::Closing);
         app.run(api::run_jobs(jobs, queued, closing).map(|result| result.map_err(Error::from)));
         let closing = app.reaches(Phase::Closing);
-        app.run(promote(log, registry, catalogues, streamed, clock.clone(), closing));
+        app.run(promote(log, registry, catalogues, streamed.clone(), clock.clone(), closing));
         let closing = app.reaches(Phase::Closing);
-        app.run(expire(online, clock, closing).map(Ok));
+        app.run(expire(online, streamed, clock, closing).map(Ok));
         app.run_server(listener, state);
         Ok(app)
     }
@@ -329,12 +329,18 @@ async fn promote_caught_up(
     if promoted { catalogues.refresh(registry).await } else { Ok(()) }
 }
 
-async fn expire(online: Arc<dyn OnlineStore>, clock: Clock, closing: impl Future<Output = ()>) {
+async fn expire(
+    online: Arc<dyn OnlineStore>,
+    streamed: watch::Receiver<stream::Progress>,
+    clock: Clock,
+    closing: impl Future<Output = ()>,
+) {
     let mut closing = std::pin::pin!(closing);
     let mut every = tokio::time::interval(EXPIRE_EVERY);
     loop {
         tokio::select! { () = &mut closing => return, _ = every.tick() => {} }
-        match online.expire(clock.now()).await {
+        let Some(until) = streamed.borrow().expiry_time(clock.now()) else { continue };
+        match online.expire(until).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "dropped rows whose time has passed"),
             Err(error) => tracing::warn!(%error, "rows whose time has passed stay a while longer"),

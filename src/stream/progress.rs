@@ -29,6 +29,8 @@ pub struct PartitionProgress {
     pub flushed: u64,
     /// The offset that the log's next record will get, as last heard.
     pub log_end: u64,
+    /// The smallest ingestion time of the batch that was read last.
+    pub record_time: EventTime,
     /// Of the events folded; lookups see it one flush later.
     pub newest_event_time: Option<EventTime>,
     /// Why it is not read any more.
@@ -53,5 +55,40 @@ impl Progress {
     /// Whether all `partitions` of the version's topic are caught up here.
     pub fn is_caught_up(&self, version: Fingerprint, partitions: usize) -> bool {
         self.versions.get(&version).is_some_and(|version| version.caught_up.len() >= partitions)
+    }
+
+    /// The smaller of clock and record time: by it rows may be dropped, for what a record that is still to be folded
+    /// must be compared with has to be there. `None`: nothing is assigned, so nobody knows.
+    pub fn expiry_time(&self, now: EventTime) -> Option<EventTime> {
+        let reached = |it: &PartitionProgress| if it.flushed < it.log_end { it.record_time.min(now) } else { now };
+        self.partitions.values().map(reached).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_expire_by_the_clock_only_where_every_partition_is_caught_up() {
+        let at = |second: i64| EventTime::unchecked(second * 1_000_000);
+        let partition = |flushed, record_time| PartitionProgress {
+            folded: flushed,
+            flushed,
+            log_end: 10,
+            record_time: at(record_time),
+            newest_event_time: None,
+            stopped: None,
+        };
+        let of = |partitions: &[(u64, i64)]| {
+            let place = |number| TopicPartition { topic: "clicks".to_owned(), partition: number };
+            let numbered =
+                (0..).zip(partitions).map(|(number, (flushed, time))| (place(number), partition(*flushed, *time)));
+            Progress { partitions: numbered.collect(), ..Progress::default() }.expiry_time(at(100))
+        };
+        assert_eq!(of(&[(10, 50), (10, 40)]), Some(at(100)));
+        assert_eq!(of(&[(10, 50), (9, 60)]), Some(at(60)));
+        assert_eq!(of(&[(9, 200)]), Some(at(100)), "a producer's clock may be ahead");
+        assert_eq!(of(&[]), None);
     }
 }

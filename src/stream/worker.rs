@@ -305,6 +305,7 @@ fn progress_of(partition: &Partition) -> PartitionProgress {
         folded: partition.next,
         flushed: stored.min().unwrap_or(partition.next),
         log_end: partition.held.end,
+        record_time: partition.record_time,
         newest_event_time: partition.newest_event_time,
         stopped: match &partition.phase {
             Phase::Stopped(reason) => Some(reason.clone()),
