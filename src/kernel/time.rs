@@ -123,10 +123,6 @@ impl Micros {
     pub const fn get(self) -> i64 {
         self.0
     }
-
-    pub fn as_seconds(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
 }
 
 impl std::ops::Add for Micros {
