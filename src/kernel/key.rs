@@ -2,13 +2,20 @@
 
 use std::fmt;
 
-use crate::kernel::value::ValueType;
+use crate::kernel::value::{LONGEST_KEPT_BYTES, ValueType};
 
 /// One part of an entity key, in the order of the entity's `keys`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyPart {
     Text(String),
     Int(i64),
+}
+
+impl KeyPart {
+    /// A part that is too long to be kept is as good as null, in events and in questions alike.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, KeyPart::Text(text) if text.len() > LONGEST_KEPT_BYTES)
+    }
 }
 
 /// The canonical bytes of an entity's key. Each part is an int64 (8 bytes, big endian, sign bit flipped) or a

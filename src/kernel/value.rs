@@ -13,6 +13,10 @@ mod column;
 
 pub use column::ColumnBuilder;
 
+/// The longest value that state keeps, in bytes; longer ones are skipped like nulls, and counted. It holds for the
+/// strings of entity keys and event ids too: stores bound their keys.
+pub const LONGEST_KEPT_BYTES: usize = 1_024;
+
 /// The type of a field, a derived column or a feature.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {

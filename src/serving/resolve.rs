@@ -18,7 +18,7 @@ pub(super) struct Resolved {
 
 pub(super) struct ResolvedView {
     pub plan: Arc<ViewPlan>,
-    /// One for each row of the request; `None` where a part of the key is null.
+    /// One for each row of the request; `None` where a part of the key is null, or too long for any event's.
     pub keys: Vec<Option<EntityKey>>,
 }
 
@@ -103,7 +103,8 @@ fn entity_keys(view: &ViewPlan, request: &Request, rows: usize) -> Result<Vec<Op
     });
     let columns: Vec<&Vec<Option<KeyPart>>> = columns.collect::<Result<_, Error>>()?;
     let key = |row: usize| {
-        let parts: Option<Vec<KeyPart>> = columns.iter().map(|column| column[row].clone()).collect();
+        let part = |column: &&Vec<Option<KeyPart>>| column[row].clone().filter(|part| !part.is_too_long());
+        let parts: Option<Vec<KeyPart>> = columns.iter().map(part).collect();
         parts.map(|parts| EntityKey::encode(&parts))
     };
     Ok((0..rows).map(key).collect())

@@ -2,12 +2,12 @@
 //! must give. No tiles, no partials, no windows that move on, and nothing of the kernel but its definitions and its
 //! names for values and times. Meant to be read beside the page.
 
-use freshet::kernel::aggregate::{Call, LONGEST_KEPT_BYTES, Parameter};
+use freshet::kernel::aggregate::{Call, Parameter};
 use freshet::kernel::definition::FeatureView;
 use freshet::kernel::engine::Presence;
 use freshet::kernel::key::{EntityKey, Origin};
 use freshet::kernel::time::EventTime;
-use freshet::kernel::value::{Value, ValueType};
+use freshet::kernel::value::{LONGEST_KEPT_BYTES, Value, ValueType};
 use num_bigint::BigInt;
 
 use crate::exact_ratio::{Ratio, exact};

@@ -29,10 +29,7 @@ use std::collections::BTreeMap;
 
 use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
-use crate::kernel::value::{Value, ValueRef, ValueType};
-
-/// The longest value that state keeps, in bytes; longer ones are skipped like nulls, and counted.
-pub const LONGEST_KEPT_BYTES: usize = 1_024;
+use crate::kernel::value::{LONGEST_KEPT_BYTES, Value, ValueRef, ValueType};
 
 /// When and where an event happened, in the order of `first` and `last`: event time, then history before log,
 /// then file and row or partition and offset. No two events share one, so a tie cannot depend on arrival.

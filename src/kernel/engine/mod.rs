@@ -34,6 +34,7 @@ pub struct Counts {
     pub applied: u64,
     pub late: u64,
     pub duplicate: u64,
+    /// Without an entity: a part of the key is null, or too long to be kept.
     pub null_key: u64,
     /// Not selected by `where`.
     pub filtered: u64,
@@ -41,6 +42,7 @@ pub struct Counts {
     pub expression_failed: u64,
     /// Values of applied events, once for each column that aggregates read.
     pub nan_skipped: u64,
+    /// Event ids that are too long to be kept, too.
     pub too_long_skipped: u64,
 }
 

@@ -9,7 +9,7 @@ use crate::kernel::engine::column::{Column, Input};
 use crate::kernel::event::{Envelope, EventBatch};
 use crate::kernel::key::{self, EntityKey};
 use crate::kernel::plan::ViewPlan;
-use crate::kernel::value::ValueRef;
+use crate::kernel::value::{LONGEST_KEPT_BYTES, ValueRef};
 
 /// The rows of a batch that enter one view, with the columns that its slots read.
 pub struct Prepared {
@@ -28,7 +28,7 @@ pub struct Entrant {
     pub row: usize,
     pub key: EntityKey,
     pub event: Envelope,
-    /// Canonical bytes of the event id, where the source names one and the event has one.
+    /// Canonical bytes of the event id, where the source names one and the event has one that can be kept.
     pub event_id: Option<Box<[u8]>>,
     /// Beyond the view's allowed lateness: only ever here by [`prepare_with_late`].
     pub late: bool,
@@ -58,7 +58,7 @@ pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
         } else if let Some(key) = entity_key(&keys, row, &mut key_bytes) {
             let late = is_late(view, event);
             counts.late += u64::from(late);
-            let event_id = ids.as_ref().and_then(|ids| id_bytes(ids, row));
+            let event_id = ids.as_ref().and_then(|ids| id_bytes(ids, row, &mut counts));
             entrants.push(Entrant { row, key, event: *event, event_id, late });
         } else {
             counts.null_key += 1;
@@ -67,7 +67,8 @@ pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
     Prepared { entrants, counts, inputs: inputs(view, &columns) }
 }
 
-/// The entity of each row, from the columns of its key in the entity's order and types; `None` where a part is null.
+/// The entity of each row, from the columns of its key in the entity's order and types; `None` where a part is null
+/// or too long to be kept.
 pub fn entity_keys(columns: &[ArrayRef]) -> Vec<Option<EntityKey>> {
     let rows = columns.first().map_or(0, |column| column.len());
     let columns: Vec<Column> = columns.iter().map(Column::of).collect();
@@ -109,11 +110,12 @@ fn selects(selected: &ArrayRef, row: usize) -> bool {
     selected.is_valid(row) && selected.value(row)
 }
 
-/// `None` where a part is null. `bytes` is scratch space.
+/// `None` where a part is null or too long to be kept. `bytes` is scratch space.
 fn entity_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<EntityKey> {
     bytes.clear();
     for column in keys {
         match column.value(row)? {
+            ValueRef::Text(text) if text.len() > LONGEST_KEPT_BYTES => return None,
             ValueRef::Text(text) => key::push_text(bytes, text),
             ValueRef::Int(int) => key::push_int(bytes, int),
             other => unreachable!("definitions let no key have the value {other:?}"),
@@ -122,8 +124,12 @@ fn entity_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<Entity
     Some(EntityKey::from_bytes(bytes))
 }
 
-fn id_bytes(ids: &Column, row: usize) -> Option<Box<[u8]>> {
+fn id_bytes(ids: &Column, row: usize, counts: &mut Counts) -> Option<Box<[u8]>> {
     Some(match ids.value(row)? {
+        ValueRef::Text(text) if text.len() > LONGEST_KEPT_BYTES => {
+            counts.too_long_skipped += 1;
+            return None;
+        }
         ValueRef::Text(text) => text.as_bytes().into(),
         ValueRef::Int(int) => int.to_be_bytes().into(),
         other => unreachable!("definitions let no event id have the value {other:?}"),

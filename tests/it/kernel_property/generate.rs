@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use freshet::kernel::aggregate::{Arity, Call, FUNCTIONS, LONGEST_KEPT_BYTES, Parameter, ParameterKind};
+use freshet::kernel::aggregate::{Arity, Call, FUNCTIONS, Parameter, ParameterKind};
 use freshet::kernel::definition::{
     Compatibility, Description, Entity, Feature, FeatureView, Source, SourceField, TimeFormat,
 };
 use freshet::kernel::key::{EntityKey, KeyPart, Origin};
 use freshet::kernel::time::{EventTime, Micros};
-use freshet::kernel::value::{Value, ValueType};
+use freshet::kernel::value::{LONGEST_KEPT_BYTES, Value, ValueType};
 use freshet::kernel::window::Sliding;
 
 use super::sql::{self, Sql};

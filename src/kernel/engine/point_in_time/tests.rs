@@ -141,6 +141,22 @@ fn other_entities_than_those_asked_about_are_not_kept() {
 }
 
 #[test]
+fn a_key_or_an_id_that_is_too_long_to_keep_is_as_good_as_null() {
+    let view = view();
+    let prepared = |user: usize, id: usize| {
+        let (user, id) = ("u".repeat(user), "i".repeat(id));
+        let json = format!(r#"{{"id":"{id}","at":100000,"user_id":"{user}"}}"#);
+        let decoded = event::decode(&view.source, &[RawRecord { value: json.into(), ..record("0 0 100 100 a") }]);
+        prepare_with_late(&view, &decoded.events)
+    };
+    assert_eq!(prepared(1_024, 1).entrants.len(), 1);
+    let (too_long, counts) = (prepared(1_025, 1), prepared(1, 1_025).counts);
+    assert_eq!((too_long.entrants.len(), too_long.counts.null_key), (0, 1));
+    assert_eq!(prepared(1, 1_024).entrants[0].event_id.as_ref().map(|id| id.len()), Some(1_024));
+    assert_eq!((prepared(1, 1_025).entrants[0].event_id.clone(), counts.too_long_skipped), (None, 1));
+}
+
+#[test]
 fn a_fold_stands_below_its_offsets_also_where_they_go_back() {
     let view = view();
     let history = history(&view, "0 5 101 101 c, 0 3 100 100 b | 1 0 90 90 a, 1 1 300 400 late");
