@@ -10,10 +10,16 @@
 //!
 //! Is not bounded in memory: the events of all entities that are asked about are held until the history is dropped.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::kernel::engine::{Counts, Entrant, Knowledge, Part, Prepared, Reading, RecentIds, prepare_with_late, read};
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::filter_record_batch;
+
+use crate::kernel::engine::{
+    Counts, Entrant, Knowledge, Part, Prepared, Reading, RecentIds, entity_keys, prepare_with_late, read,
+};
 use crate::kernel::event::EventBatch;
 use crate::kernel::key::{EntityKey, Origin, PartId};
 use crate::kernel::plan::ViewPlan;
@@ -58,10 +64,11 @@ impl History {
 
     /// Takes in a batch of the view's source.
     pub fn add(&mut self, events: &EventBatch) {
-        let mut prepared = prepare_with_late(&self.view, events);
-        if self.asked == Asked::Named {
-            prepared.entrants.retain(|entrant| self.entities.contains_key(&entrant.key));
-        }
+        let events = match self.asked {
+            Asked::All => Cow::Borrowed(events),
+            Asked::Named => Cow::Owned(self.asked_about(events)),
+        };
+        let prepared = prepare_with_late(&self.view, &events);
         if prepared.entrants.is_empty() {
             return;
         }
@@ -125,6 +132,17 @@ impl History {
             ids.accept(&self.view, entrant)
         });
         places
+    }
+
+    /// The events of the named entities: nothing is computed for others, and nothing of them is held.
+    fn asked_about(&self, events: &EventBatch) -> EventBatch {
+        let column = |field: &usize| events.fields.column(*field).clone();
+        let keys = entity_keys(&self.view.key_fields.iter().map(column).collect::<Vec<ArrayRef>>());
+        let asked = |key: &Option<EntityKey>| key.as_ref().is_some_and(|key| self.entities.contains_key(key));
+        let mask: Vec<bool> = keys.iter().map(asked).collect();
+        let kept = events.events.iter().zip(&mask).filter(|(_, asked)| **asked).map(|(event, _)| *event).collect();
+        let fields = filter_record_batch(&events.fields, &BooleanArray::from(mask));
+        EventBatch { fields: fields.expect("the mask has a bit for each row"), events: kept }
     }
 
     fn entrant(&self, place: Place) -> &Entrant {

@@ -137,6 +137,12 @@ fn other_entities_than_those_asked_about_are_not_kept() {
     let decoded = event::decode(&view.source, &[record("0 0 100 100 a")]);
     nobody.add(&decoded.events);
     assert!(nobody.entities().is_empty() && nobody.batches.is_empty());
+
+    let other = RawRecord { value: r#"{"at":100000,"user_id":"other"}"#.into(), ..record("0 0 100 100 a") };
+    let mut one = History::of(view.clone(), [user()]);
+    one.add(&event::decode(&view.source, &[other, record("0 1 100 100 a")]).events);
+    assert_eq!(one.batches[0].entrants.iter().map(|entrant| entrant.row).collect::<Vec<_>>(), [0], "the only row");
+    assert_eq!(shown(&one.known(&user(), Knowledge::AsServed).at(second(101))), (1, "a".to_owned()));
     assert_eq!(shown(&nobody.known(&user(), Knowledge::AsServed).at(second(101))), (0, String::new()));
 }
 
