@@ -143,6 +143,8 @@ impl Catalogues {
 
 /// What applying some files would do.
 pub struct Planned {
+    /// The revision that it was compared with.
+    pub against: u64,
     pub plan: Plan,
     pub diff: Diff,
 }
@@ -159,10 +161,15 @@ pub fn plan(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, Appl
     let definitions = definition::parse(files).map_err(ApplyError::Mistakes)?;
     let plan = plan::compile(&definitions);
     let diff = diff(&catalogue.plan, &plan);
-    if diff.refusals.is_empty() { Ok(Planned { plan, diff }) } else { Err(ApplyError::Refused(diff.refusals)) }
+    if diff.refusals.is_empty() {
+        Ok(Planned { against: catalogue.revision, plan, diff })
+    } else {
+        Err(ApplyError::Refused(diff.refusals))
+    }
 }
 
-/// Writes the next revision on top of `expected`, and returns its number. Topics of its sources must exist.
+/// Writes the next revision on top of `expected`, and returns its number: `expected` itself where nothing changes.
+/// Topics of its sources must exist.
 pub async fn apply(
     registry: &dyn Registry,
     planned: &Planned,
@@ -171,6 +178,9 @@ pub async fn apply(
     by: &str,
     now: EventTime,
 ) -> Result<u64, Error> {
+    if planned.diff.changes.is_empty() && planned.against == expected {
+        return Ok(expected);
+    }
     let versions: Vec<(Name, Fingerprint)> =
         planned.plan.views.iter().map(|view| (view.name.clone(), view.fingerprint)).collect();
     registry.apply(expected, files, by, &versions, now).await
@@ -271,6 +281,19 @@ features:
         apply_to(&*registry, &catalogues, shop("1h")).await;
         assert!(heard.has_changed().expect("open"));
         assert_eq!(heard.borrow_and_update().revision, 1);
+    }
+
+    #[tokio::test]
+    async fn applying_what_is_applied_writes_no_revision_unless_it_was_planned_against_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        apply_to(&*registry, &catalogues, shop("1h")).await;
+        apply_to(&*registry, &catalogues, shop("1h")).await;
+        assert_eq!(catalogues.current().revision, 1);
+        let planned = plan(&catalogues.current(), &shop("1h")).expect("no mistakes");
+        let refused = apply(&*registry, &planned, 7, &shop("1h"), "ada", now()).await;
+        assert!(matches!(refused, Err(Error::Conflict { expected: 7, found: 1 })), "{refused:?}");
     }
 
     #[tokio::test]
