@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,10 +65,12 @@ enum Phase {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("cannot create {place}: {source}")]
+    #[error("cannot create {place}")]
     Folder { place: String, source: std::io::Error },
+    #[error("cannot remove {place}")]
+    Remove { place: String, source: std::io::Error },
     #[error(transparent)]
     Log(#[from] event_log::Error),
     #[error(transparent)]
@@ -78,8 +81,8 @@ pub enum Error {
     Stream(#[from] stream::Error),
     #[error("the archive stopped")]
     Archive(#[from] archive::Error),
-    #[error("the server stopped: {0}")]
-    Server(std::io::Error),
+    #[error("the server stopped")]
+    Server(#[source] std::io::Error),
     #[error("a part of the service died of a mistake in Freshet itself; the lines above say where")]
     Died,
 }
@@ -144,6 +147,17 @@ impl App {
         app.run(expire(online, streamed, clock, closing).map(Ok));
         app.run_server(listener, state);
         Ok(app)
+    }
+
+    /// Removes what a service kept in a data folder, unless one is using it.
+    pub fn clear(data_dir: &Path) -> Result<(), Error> {
+        if !data_dir.exists() {
+            return Ok(());
+        }
+        // Whoever uses the folder holds the log's lock.
+        drop(EmbeddedLog::open(&data_dir.join("log"))?);
+        let cannot = |source| Error::Remove { place: data_dir.display().to_string(), source };
+        std::fs::remove_dir_all(data_dir).map_err(cannot)
     }
 
     pub fn url(&self) -> String {

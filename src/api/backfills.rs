@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::jobs::{self, Handle, JobList, JobView};
 use crate::api::path::Path;
-use crate::api::problem::Problem;
-use crate::api::training_sets::chain;
+use crate::api::problem::{Problem, chain};
 use crate::backfill::{self, Request};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::time::{EventTime, Micros};
@@ -61,10 +60,11 @@ pub(super) async fn create(
     let every: Micros =
         body.every.parse().map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`every`: {error}")))?;
     let request = Request { view: view.clone(), interval, every, knowledge: Knowledge::AsServed };
+    request.check().map_err(|error| Problem::bad_request("INVALID_BODY", error))?;
     let work_state = state.clone();
     let work = move |id: String, handle: Handle| async move {
         jobs::archived_until_now(&work_state, &view.source).await?;
-        let work = tokio::task::spawn_blocking(move || {
+        jobs::blocking(move || {
             let (archive, folder) = (Archive::new(work_state.folder.clone()), work_state.folder.clone());
             let table = FeatureTable::new(folder.clone(), &view.name, view.fingerprint);
             let (progress, cancelled) = (|done| handle.report(done), || handle.is_cancelled());
@@ -72,10 +72,8 @@ pub(super) async fn create(
                 .map_err(|error| chain(&error))?;
             let place = folder.path(&format!("features/{}/v={}", view.name, view.fingerprint));
             Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place.display().to_string() }))
-        });
-        work.await.unwrap_or_else(|_| {
-            Err("the job met a mistake in Freshet itself; the log of the service has it".to_owned())
         })
+        .await
     };
     let asked = serde_json::to_value(&body).expect("a body is plain data");
     Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, asked, work).await?)))

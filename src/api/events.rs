@@ -5,7 +5,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -61,6 +61,7 @@ pub(super) async fn ingest(
     Shared(state): Shared<State>,
     Path(source): Path<String>,
     query: Result<Query<IngestQuery>, QueryRejection>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<IngestAnswer>, Problem> {
     let Query(query) = query?;
@@ -70,7 +71,8 @@ pub(super) async fn ingest(
         .plan
         .source(&source)
         .ok_or_else(|| Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined")))?;
-    let events = split(&body)?;
+    // An array is a wrong event where each line is one.
+    let events = if is_ndjson(&headers) { lines(&body) } else { split(&body)? };
     if events.len() > state.limits.events {
         let detail = format_args!("{} events in one call, and at most {} are taken", events.len(), state.limits.events)
             .to_string();
@@ -135,6 +137,10 @@ fn index_of(envelope: &Envelope) -> usize {
         crate::kernel::key::Origin::Log { offset, .. } => offset as usize,
         crate::kernel::key::Origin::History { .. } => unreachable!("records were given as of the log"),
     }
+}
+
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/x-ndjson"))
 }
 
 /// The events of a body, each as its own bytes: the log gets what was sent, to the digit.

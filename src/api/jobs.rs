@@ -149,15 +149,11 @@ impl Jobs {
     pub(super) async fn list(&self, kind: &str) -> Result<JobList, Problem> {
         let jobs = self.registry.jobs(Some(kind), 100).await?;
         let running = self.lock().clone();
-        Ok(JobList {
-            jobs: jobs
-                .into_iter()
-                .map(|job| {
-                    let handle = running.get(&job.id);
-                    view(job, handle)
-                })
-                .collect(),
-        })
+        let view = |job: Job| {
+            let handle = running.get(&job.id);
+            view(job, handle)
+        };
+        Ok(JobList { jobs: jobs.into_iter().map(view).collect() })
     }
 
     /// Asks a running job to stop; one that has ended stays as it ended.
@@ -224,6 +220,12 @@ fn view(job: Job, handle: Option<&Handle>) -> JobView {
         created_at: job.created_at.to_string(),
         finished_at: job.finished_at.map(|at| at.to_string()),
     }
+}
+
+/// Runs what blocks on a thread of its own; a panic there fails this job alone.
+pub(super) async fn blocking(work: impl FnOnce() -> Result<Value, String> + Send + 'static) -> Result<Value, String> {
+    let died = "the job met a mistake in Freshet itself; the log of the service has it";
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died.to_owned()))
 }
 
 /// Waits until everything that the log held when the job was asked for is archived: a job sees every event that was

@@ -21,7 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 pub use events::{EventRejection, IngestAnswer, accept};
@@ -31,7 +31,7 @@ pub use state::{Limits, State};
 /// Everything that the service answers.
 pub fn router(state: State) -> Router {
     let limit = state.limits.body_bytes;
-    let (router, description) = described().split_for_parts();
+    let (router, description) = described(state.limits).split_for_parts();
     router
         .merge(docs::routes(description))
         .fallback(problem::not_found)
@@ -45,10 +45,10 @@ pub fn router(state: State) -> Router {
 
 /// The description of [`router`], as `openapi.yaml` has it.
 pub fn openapi() -> OpenApi {
-    described().into_openapi()
+    described(Limits::default()).into_openapi()
 }
 
-fn described() -> OpenApiRouter<State> {
+fn described(limits: Limits) -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(docs::head())
         .routes(routes!(online_features::lookup))
         .routes(routes!(online_features::lookup_one))
@@ -57,7 +57,7 @@ fn described() -> OpenApiRouter<State> {
         .routes(routes!(definitions::show))
         .routes(routes!(definitions::plan))
         .routes(routes!(definitions::apply))
-        .routes(routes!(training_sets::create))
+        .routes(routes!(training_sets::create).layer(DefaultBodyLimit::max(limits.spine_bytes)))
         .routes(routes!(training_sets::list))
         .routes(routes!(training_sets::show))
         .routes(routes!(training_sets::cancel))

@@ -14,8 +14,9 @@ use crate::api::State;
 use crate::api::json::Rendered;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
+use crate::kernel::engine::Status;
 use crate::kernel::key::KeyPart;
-use crate::kernel::value::ValueType;
+use crate::kernel::value::{Value, ValueType};
 use crate::registry::catalogue::Catalogue;
 use crate::serving::{Answer, Column, Request, Wanted};
 
@@ -113,9 +114,16 @@ pub(super) async fn lookup(
 pub(super) async fn lookup_one(
     Shared(state): Shared<State>,
     Path(service): Path<String>,
-    keys: Result<Query<BTreeMap<String, String>>, QueryRejection>,
+    keys: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(keys) = keys?;
+    if let Some((_, (name, _))) =
+        keys.iter().enumerate().find(|(at, (name, _))| keys[..*at].iter().any(|it| it.0 == *name))
+    {
+        let detail =
+            format_args!("key `{name}` is given twice: `POST /v1/online-features` takes many entities").to_string();
+        return Err(Problem::bad_request("KEY_TWICE", detail));
+    }
     let catalogue = state.catalogues.current();
     let parts = keys.into_iter().map(|(name, text)| {
         let part = typed_part(&catalogue, &name, text)?;
@@ -243,10 +251,7 @@ impl Serialize for FeatureColumn<'_> {
         object.serialize_entry("name", &Text(feature))?;
         object.serialize_entry("values", &Values { value_type, values })?;
         if self.include.contains(&Include::Statuses) {
-            object.serialize_entry(
-                "statuses",
-                &Each(statuses, |status: &crate::kernel::engine::Status| status.as_str()),
-            )?;
+            object.serialize_entry("statuses", &Each(statuses, |status: &Status| status.as_str()))?;
         }
         if self.include.contains(&Include::EventTimes) {
             object.serialize_entry("event_times", &Each(event_times, |time: &Option<_>| time.map(Text)))?;
@@ -257,7 +262,7 @@ impl Serialize for FeatureColumn<'_> {
 
 struct Values<'a> {
     value_type: &'a ValueType,
-    values: &'a [Option<crate::kernel::value::Value>],
+    values: &'a [Option<Value>],
 }
 
 impl Serialize for Values<'_> {

@@ -79,12 +79,7 @@ impl Problem {
 
     /// Ours, or the disk's: logged here, with what caused it.
     pub fn internal(error: &dyn std::error::Error) -> Problem {
-        let mut detail = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            detail = format!("{detail}: {inner}");
-            cause = inner.source();
-        }
+        let detail = chain(error);
         tracing::error!(detail, "a request failed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
     }
@@ -168,30 +163,34 @@ impl From<registry::Error> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Problem {
-        // JSON of another shape is a wrong request like any other.
-        let status = match rejection.status() {
-            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-            status => status,
-        };
-        Problem::new(status, "INVALID_BODY", rejection.body_text())
+        match rejection {
+            // JSON of another shape is as wrong as text that is no JSON.
+            JsonRejection::JsonDataError(error) => Problem::bad_request("INVALID_BODY", error.body_text()),
+            JsonRejection::BytesRejection(rejection) => rejection.into(),
+            rejection => Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text()),
+        }
     }
 }
 
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Problem {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = "the body is larger than this call takes: send it in parts; see /docs for how much it takes";
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
+        }
         Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Problem {
-    fn from(rejection: QueryRejection) -> Problem {
-        Problem::bad_request("INVALID_QUERY", rejection.body_text())
     }
 }
 
 impl From<PathRejection> for Problem {
     fn from(rejection: PathRejection) -> Problem {
         Problem::new(rejection.status(), "INVALID_PATH", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::bad_request("INVALID_QUERY", rejection.body_text())
     }
 }
 
@@ -202,6 +201,17 @@ pub async fn not_found(uri: Uri) -> Problem {
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("`{method}` is not offered at `{}`; see /docs", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// A handler panicked: that is ours, and one request's alone.

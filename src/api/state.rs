@@ -43,13 +43,15 @@ pub struct State {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub body_bytes: usize,
+    /// Of a training set's spine, which is a whole table.
+    pub spine_bytes: usize,
     /// Events in one ingest call.
     pub events: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { body_bytes: 16 << 20, events: 50_000 }
+        Limits { body_bytes: 16 << 20, spine_bytes: 256 << 20, events: 50_000 }
     }
 }
 

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::State;
 use crate::api::jobs::{self, Handle, JobList, JobView};
 use crate::api::path::Path;
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, chain};
 use crate::kernel::definition::FeatureService;
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::Name;
@@ -103,10 +103,7 @@ pub(super) async fn create(
         for source in asked.sources() {
             jobs::archived_until_now(&work_state, &source).await?;
         }
-        let work = tokio::task::spawn_blocking(move || asked.cut(&work_state, &id, &handle)).await;
-        work.unwrap_or_else(
-            |_| Err("the job met a mistake in Freshet itself; the log of the service has it".to_owned()),
-        )
+        jobs::blocking(move || asked.cut(&work_state, &id, &handle)).await
     };
     Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, request, work).await?)))
 }
@@ -266,15 +263,4 @@ fn knowledge_text(knowledge: KnowledgeName) -> &'static str {
         KnowledgeName::AsServed => "as_served",
         KnowledgeName::EventTime => "event_time",
     }
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -1,7 +1,7 @@
 //! `freshet demo`: the main job on embedded parts, in one process, told in plain words. Everything goes through the
 //! service's own HTTP calls, so the tour that it prints at the end does what it did.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,6 +62,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Of the service, within the demo's folder.
+const DATA: &str = "data";
+
 struct Demo {
     app: App,
     client: Client,
@@ -72,7 +75,7 @@ impl Demo {
     async fn start(arguments: &Arguments) -> anyhow::Result<Demo> {
         let folder = arguments.data_dir.clone();
         remove_earlier(&folder)?;
-        let data_dir = folder.join("data");
+        let data_dir = folder.join(DATA);
         // Every lookup is logged, so that parity has all of them to compare.
         let settings = Settings::in_folder(data_dir.display().to_string(), arguments.listen.clone());
         let config = settings.with("parity_sample", "1").config()?;
@@ -161,8 +164,8 @@ impl Demo {
     /// The number of lines in the last ten seconds, and the newest purchase.
     async fn at_the_till(&self) -> anyhow::Result<i64> {
         let answer = self.lookup_one().await?;
-        let columns = answer["columns"].as_array().into_iter().flatten();
-        let column = columns.into_iter().find(|column| column["name"] == "household_spend:lines_10s");
+        let mut columns = answer["columns"].as_array().into_iter().flatten();
+        let column = columns.find(|column| column["name"] == "household_spend:lines_10s");
         column.and_then(|column| column["values"][0].as_i64()).context("the service has `lines_10s`")
     }
 
@@ -279,23 +282,21 @@ impl Demo {
             "    -d '{{\"features\": [\"household_spend:spend_7d\"], \"entities\": {{\"household_id\": [{HOUSEHOLD}, 1]}}}}'"
         );
         println!("  curl {url}/v1/status");
-        println!(
-            "  freshet explain household_spend     freshet get recommender household_id={HOUSEHOLD} product_id={PRODUCT}"
-        );
+        println!("  export FRESHET_URL={url}");
+        println!("  freshet explain household_spend");
+        println!("  freshet get recommender household_id={HOUSEHOLD} product_id={PRODUCT}");
         println!("  {url}/docs in a browser");
     }
 }
 
 /// Only what a demo made: its folder holds nothing of anybody else.
-fn remove_earlier(folder: &std::path::Path) -> anyhow::Result<()> {
-    for inside in ["data", "labels.csv", "training.parquet"] {
+fn remove_earlier(folder: &Path) -> anyhow::Result<()> {
+    App::clear(&folder.join(DATA))
+        .context("an earlier demo's data stays: stop that demo, or name another folder with `--data-dir`")?;
+    for inside in ["labels.csv", "training.parquet"] {
         let path = folder.join(inside);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-            }
-            _ => {}
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))

@@ -24,6 +24,7 @@ use crate::kernel::value::{Value, ValueType};
 use crate::online::{self, OnlineStore, StoredRow};
 use crate::registry::catalogue::Catalogue;
 
+use resolve::ResolvedView;
 use sample::Sampler;
 
 /// The most rows that one lookup may ask for.
@@ -100,42 +101,21 @@ pub struct Serving {
 impl Serving {
     pub async fn lookup(&self, catalogue: &Catalogue, request: &Request) -> Result<Answer, Error> {
         let resolved = resolve::resolve(catalogue, request)?;
-        let mut keys: Vec<(Fingerprint, EntityKey)> = Vec::new();
-        let mut key_index: HashMap<(Fingerprint, EntityKey), usize> = HashMap::new();
-        // For each view and request row, which of `keys` it reads; none where the key is null.
-        let mut wanted: Vec<Vec<Option<usize>>> = Vec::with_capacity(resolved.views.len());
-        for view in &resolved.views {
-            let index = |key: &Option<EntityKey>| {
-                let key = (view.plan.fingerprint, key.clone()?);
-                Some(*key_index.entry(key.clone()).or_insert_with(|| {
-                    keys.push(key);
-                    keys.len() - 1
-                }))
-            };
-            wanted.push(view.keys.iter().map(index).collect());
-        }
-        let rows = self.store.read(&keys).await?;
+        let distinct = Distinct::of(&resolved.views);
+        let rows = self.store.read(&distinct.keys).await?;
         let as_of = self.clock.now();
-
-        let mut readings: Vec<Option<Arc<Reading>>> = vec![None; keys.len()];
-        let mut by_view: Vec<Vec<Arc<Reading>>> = Vec::with_capacity(resolved.views.len());
-        for (view, wanted) in resolved.views.iter().zip(&wanted) {
-            let unknown = Arc::new(engine::read(&view.plan, &[], as_of));
-            let mut column = Vec::with_capacity(wanted.len());
-            for index in wanted {
-                let Some(index) = *index else {
-                    column.push(unknown.clone());
-                    continue;
-                };
-                if readings[index].is_none() {
-                    let reading = read_row(&view.plan, &rows[index], as_of)?;
-                    self.sampler.offer(&view.plan, &keys[index].1, as_of, &reading, &rows[index].offsets);
-                    readings[index] = Some(Arc::new(reading));
-                }
-                column.push(readings[index].clone().expect("it was read just now"));
-            }
-            by_view.push(column);
+        let mut readings: Vec<Arc<Reading>> = Vec::with_capacity(rows.len());
+        for ((view, (_, entity)), row) in distinct.views.iter().zip(&distinct.keys).zip(&rows) {
+            let plan = &resolved.views[*view].plan;
+            let reading = read_row(plan, row, as_of)?;
+            self.sampler.offer(plan, entity, as_of, &reading, &row.offsets);
+            readings.push(Arc::new(reading));
         }
+        let by_view = resolved.views.iter().zip(&distinct.asked).map(|(view, asked)| {
+            let unknown = Arc::new(engine::read(&view.plan, &[], as_of));
+            asked.iter().map(|key| key.map_or(&unknown, |key| &readings[key]).clone()).collect()
+        });
+        let by_view: Vec<Vec<Arc<Reading>>> = by_view.collect();
         let columns = resolved
             .columns
             .iter()
@@ -144,7 +124,38 @@ impl Serving {
     }
 }
 
-/// Reads one stored row as of `as_of`; also how `explain` and parity's other side do it.
+/// What a lookup reads, each row once.
+#[derive(Default)]
+struct Distinct {
+    keys: Vec<(Fingerprint, EntityKey)>,
+    /// Which of the resolved views each of `keys` belongs to.
+    views: Vec<usize>,
+    /// For each view and request row, which of `keys` it reads; none where the key is null.
+    asked: Vec<Vec<Option<usize>>>,
+}
+
+impl Distinct {
+    fn of(views: &[ResolvedView]) -> Distinct {
+        let mut distinct = Distinct::default();
+        for (number, view) in views.iter().enumerate() {
+            let mut known: HashMap<&EntityKey, usize> = HashMap::new();
+            let index = |key: &EntityKey, distinct: &mut Distinct| {
+                distinct.keys.push((view.plan.fingerprint, key.clone()));
+                distinct.views.push(number);
+                distinct.keys.len() - 1
+            };
+            let asked = view.keys.iter().map(|key| {
+                let key = key.as_ref()?;
+                Some(*known.entry(key).or_insert_with(|| index(key, &mut distinct)))
+            });
+            let asked = asked.collect();
+            distinct.asked.push(asked);
+        }
+        distinct
+    }
+}
+
+/// Reads one stored row as of `as_of`.
 fn read_row(view: &ViewPlan, row: &StoredRow, as_of: EventTime) -> Result<Reading, Error> {
     // A live version whose shard has no position was emptied: empty values would be a lie.
     if row.offsets.is_empty() {
