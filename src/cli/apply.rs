@@ -1,6 +1,6 @@
 //! `freshet plan PATH…` and `freshet apply PATH…`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,17 +55,23 @@ pub(super) async fn apply(arguments: ApplyArguments) -> anyhow::Result<ExitCode>
 
 async fn plan_ask_apply(client: &Client, files: &[SourceText], arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     let planned = planned(client, files).await?;
-    print_changes(&planned, arguments.plan.output);
+    let format = arguments.plan.output;
     if planned["changes"].as_array().is_none_or(Vec::is_empty) {
+        print_changes(&planned, format);
         return Ok(ExitCode::SUCCESS);
     }
+    // Standard output has what a program reads: of an apply, what was applied.
+    if format == Format::Table {
+        print_changes(&planned, format);
+    }
     if !arguments.yes && !confirmed()? {
-        println!("nothing was applied");
+        eprintln!("nothing was applied");
         return Ok(ExitCode::FAILURE);
     }
     let applied = applied(client, files, &planned["revision"]).await?;
-    if arguments.plan.output == Format::Table {
-        println!("applied as revision {}", applied["revision"]);
+    match format {
+        Format::Table => println!("applied as revision {}", applied["revision"]),
+        Format::Json => println!("{}", output::json(&applied)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,8 +112,7 @@ fn confirmed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("nobody to ask: give `--yes` to apply without a terminal");
     }
-    print!("apply? [y/N] ");
-    std::io::stdout().flush()?;
+    eprint!("apply? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -59,7 +59,7 @@ impl Client {
             Body::Json(json) => request.json(&json),
             Body::Bytes { content_type, bytes } => request.header("content-type", content_type).body(bytes),
         };
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         let bytes = response.bytes().await.with_context(|| format!("{} broke off its answer", self.base))?;
         if !status.is_success() {
@@ -68,7 +68,7 @@ impl Client {
         Ok(bytes.to_vec())
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+    fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
         if error.is_connect() {
             return anyhow!(
                 "no service answers at {}: start one with `freshet serve`, name another with `--url`, or work without \
@@ -76,7 +76,7 @@ impl Client {
                 self.base
             );
         }
-        anyhow!("{} did not answer: {error}", self.base)
+        anyhow::Error::new(error).context(format!("{} did not answer", self.base))
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) struct ListArguments {
 pub(super) struct ShowArguments {
     /// An entity, source, feature view or feature service
     name: String,
+    /// Which of them, where several kinds share the name
+    #[arg(long, value_parser = ["entity", "source", "feature_view", "feature_service"])]
+    kind: Option<String>,
     #[command(flatten)]
     list: ListArguments,
 }
@@ -45,7 +48,7 @@ pub(super) async fn list(arguments: ListArguments) -> anyhow::Result<ExitCode> {
 
 pub(super) async fn show(arguments: ShowArguments) -> anyhow::Result<ExitCode> {
     let service = arguments.list.service.connect().await?;
-    let found = find(&service.client, &arguments.name, None).await;
+    let found = find(&service.client, &arguments.name, arguments.kind.as_deref()).await;
     service.close().await?;
     let found = found?;
     match arguments.list.output {
@@ -55,7 +58,7 @@ pub(super) async fn show(arguments: ShowArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The definition of that name; where several kinds share the name, all of them must be told apart by `kind`.
+/// The definition of that name; where several kinds share it, `kind` tells them apart.
 pub(super) async fn find(client: &Client, name: &str, kind: Option<&str>) -> anyhow::Result<Value> {
     let listed = client.get("/v1/definitions", &[]).await?;
     let fits = |row: &&Value| row["name"] == name && kind.is_none_or(|kind| row["kind"] == kind);
@@ -66,6 +69,10 @@ pub(super) async fn find(client: &Client, name: &str, kind: Option<&str>) -> any
             kind.unwrap_or("definition").replace('_', " ")
         );
     };
+    if let Some(other) = rows.next() {
+        let kinds = [row, other].map(|row| output::cell(&row["kind"]));
+        bail!("`{name}` is the name of a {} and of a {}: add `--kind`", kinds[0], kinds[1]);
+    }
     let kind = row["kind"].as_str().unwrap_or_default();
     client.get(&format!("/v1/definitions/{kind}/{name}"), &[]).await
 }

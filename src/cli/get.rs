@@ -2,30 +2,25 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use serde_json::Value;
 
 use crate::cli::Common;
 use crate::cli::output::{self, Format};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet get recommender household_id=900 product_id=995242")]
+#[command(after_help = "Example:\n  freshet get recommender household_id=2020 product_id=1082185")]
 pub(super) struct Arguments {
     /// A feature service
     service: String,
     /// The entity's keys
-    #[arg(required = true, value_name = "KEY=VALUE")]
-    keys: Vec<String>,
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = output::pair)]
+    keys: Vec<(String, String)>,
     #[command(flatten)]
     common: Common,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let keys = arguments.keys.iter().map(|pair| {
-        let (key, value) = pair.split_once('=').ok_or_else(|| anyhow!("`{pair}` is not key=value"))?;
-        Ok((key, value.to_owned()))
-    });
-    let keys: Vec<(&str, String)> = keys.collect::<anyhow::Result<_>>()?;
+    let keys: Vec<(&str, String)> = arguments.keys.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     let client = arguments.common.connection.client()?;
     let answer = client.get(&format!("/v1/online-features/{}", arguments.service), &keys).await?;
     match arguments.common.output {

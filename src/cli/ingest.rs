@@ -98,13 +98,14 @@ pub(super) async fn send(client: &Client, source: &str, job: &Job) -> anyhow::Re
     let chunk = job.rate.map_or(CHUNK, |rate| (rate as usize / 10).clamp(1, CHUNK));
     for input in &job.inputs {
         for rows in rows::chunks(input, &definition, chunk)? {
-            let rows = rows?;
+            let so_far = || format!("stopped after {} events were accepted, which stay", total.accepted);
+            let rows = rows.with_context(so_far)?;
             for _ in 0..rows.len() {
                 if let Some(pace) = &mut pace {
                     pace.tick().await;
                 }
             }
-            let answer = send_chunk(client, source, job.replay, &times, &rows).await?;
+            let answer = send_chunk(client, source, job.replay, &times, &rows).await.with_context(so_far)?;
             total.accepted += answer.accepted;
             total.rejected.extend(answer.rejected.into_iter().map(|mut rejection| {
                 rejection.index += sent;
@@ -129,7 +130,7 @@ async fn send_chunk(
     for row in rows {
         match row {
             // Passed through to the digit unless its times have to move.
-            Row::Line(line) if !times.move_at_all() => bytes.extend(line.as_bytes()),
+            Row::Line(line) if !times.move_at_all() => bytes.extend(line),
             row => serde_json::to_writer(&mut bytes, &times.moved(row.object())?)?,
         }
         bytes.push(b'\n');

@@ -1,4 +1,4 @@
-//! `freshet jobs list|show`.
+//! `freshet jobs list|show|cancel`.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::Value;
 
 use crate::cli::Common;
-use crate::cli::client::Client;
+use crate::cli::client::{Body, Client};
 use crate::cli::output::{self, Format};
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,12 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
+    /// Ask a job to stop
+    Cancel {
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 /// Where each kind of job is served.
@@ -44,14 +50,23 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Action::Show { id, common } => {
-            let jobs = all(&common.connection.client()?).await?;
-            let Some(job) = jobs.iter().find(|job| job["id"] == id.as_str()) else {
-                bail!("no job is called `{id}`: `freshet jobs list` shows what there is");
-            };
-            println!("{}", output::json(job));
+            println!("{}", output::json(&one(&common.connection.client()?, "GET", &id).await?))
+        }
+        Action::Cancel { id, common } => {
+            println!("{}", output::json(&one(&common.connection.client()?, "DELETE", &id).await?));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A job's id begins with its kind.
+async fn one(client: &Client, method: &str, id: &str) -> anyhow::Result<Value> {
+    let resource =
+        RESOURCES.into_iter().find(|resource| id.replace('_', "-").starts_with(resource.trim_end_matches('s')));
+    let Some(resource) = resource else {
+        bail!("no job is called `{id}`: `freshet jobs list` shows what there is");
+    };
+    client.call(method, &format!("/v1/{resource}/{id}"), &[], Body::None).await
 }
 
 async fn all(client: &Client) -> anyhow::Result<Vec<Value>> {

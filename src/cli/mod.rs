@@ -61,7 +61,7 @@ enum Command {
     TrainingSet(offline::TrainingSetArguments),
     /// Compare served values with recomputed ones, bit for bit
     Parity(offline::ParityArguments),
-    /// Look at backfills and training sets
+    /// Look at backfills and training sets, and stop them
     Jobs(jobs::Arguments),
     /// Look at rejected events
     DeadLetters(dead_letters::Arguments),

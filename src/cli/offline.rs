@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::client::{Body, Client};
 use crate::cli::output::{self, Format};
 use crate::cli::service::LocalOrRemote;
+use crate::kernel::time::{EventTime, Micros};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -20,13 +21,13 @@ pub(super) struct BackfillArguments {
     view: String,
     /// The first instant, RFC 3339
     #[arg(long)]
-    from: String,
+    from: EventTime,
     /// The instants end before this one, RFC 3339
     #[arg(long)]
-    to: String,
+    to: EventTime,
     /// From one instant to the next: 1h, 1d
     #[arg(long)]
-    every: String,
+    every: Micros,
     #[command(flatten)]
     run: Run,
 }
@@ -72,7 +73,8 @@ struct Run {
 pub(super) async fn backfill(arguments: BackfillArguments) -> anyhow::Result<ExitCode> {
     let BackfillArguments { view, from, to, every, run } = arguments;
     let service = run.service.connect().await?;
-    let body = Body::Json(json!({ "view": view, "from": from, "to": to, "every": every }));
+    let body =
+        Body::Json(json!({ "view": view, "from": from.to_string(), "to": to.to_string(), "every": every.to_string() }));
     let job = run_job(&service.client, "/v1/backfills", &[], body).await;
     service.close().await?;
     let job = job?;
@@ -106,6 +108,11 @@ pub(super) async fn cut(
     options: &[(&str, String)],
 ) -> anyhow::Result<Value> {
     let format = result_format(out)?;
+    // Before the work and not after it.
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(missing) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("cannot write {}: there is no folder {}", out.display(), missing.display());
+    }
     let bytes = std::fs::read(spine).with_context(|| format!("cannot read {}", spine.display()))?;
     let body = Body::Bytes { content_type: content_type(spine)?, bytes };
     let query = [&[("service", service.to_owned())], options].concat();

@@ -24,7 +24,7 @@ pub(super) fn json(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a JSON value is always JSON")
 }
 
-/// A JSON value in a cell: text without quotes, nothing for null.
+/// A JSON value in a cell: text without quotes, a dash for null.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -33,7 +33,13 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
-/// A progress bar on a terminal; log lines elsewhere.
+/// `name=value`, as arguments give it.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not name=value"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A progress bar on a terminal; nothing elsewhere.
 pub(super) fn progress(what: &str, total: u64) -> indicatif::ProgressBar {
     let style = "{msg} [{bar:32}] {human_pos}/{human_len} {per_sec} {eta}";
     let style = indicatif::ProgressStyle::with_template(style).expect("the template is constant").progress_chars("=> ");

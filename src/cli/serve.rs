@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 
 use crate::app::App;
+use crate::cli::output;
 use crate::config::Config;
 use crate::telemetry::{self, LogFormat};
 
@@ -33,8 +34,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
     /// Any other setting, by name; `freshet config` lists them
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    set: Vec<String>,
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = output::pair)]
+    set: Vec<(String, String)>,
     /// The settings file; ./freshet.yaml where there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -46,7 +47,7 @@ impl Settings {
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Settings {
-        self.set.push(format!("{name}={value}"));
+        self.set.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -55,10 +56,7 @@ impl Settings {
         for (name, value) in [("data_dir", &self.data_dir), ("listen", &self.listen), ("project", &self.project)] {
             flags.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
         }
-        for pair in &self.set {
-            let (name, value) = pair.split_once('=').ok_or_else(|| anyhow!("`--set {pair}` is not NAME=VALUE"))?;
-            flags.insert(name.to_owned(), value.to_owned());
-        }
+        flags.extend(self.set.iter().cloned());
         let file = self.file()?;
         Config::resolve(&flags, |name| std::env::var(name).ok(), file.as_deref())
             .map_err(|mistakes| anyhow!("{}", mistakes.join("\n")))

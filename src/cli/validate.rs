@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::cli::output::Format;
+use crate::cli::output::{self, Format};
 use crate::kernel::definition::{self, SourceText};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let outcome = definition::parse(&files);
     match (&outcome, arguments.output) {
         (Ok(definitions), Format::Table) => println!(
-            "{} is right: {}, {}, {}, {}",
+            "{} without a mistake: {}, {}, {}, {}",
             counted(files.len(), "file"),
             counted(definitions.entities.len(), "entity"),
             counted(definitions.sources.len(), "source"),
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 serde_json::json!({ "path": mistake.path, "line": mistake.line, "column": mistake.column,
                                     "what": mistake.what, "help": mistake.help })
             });
-            println!("{}", serde_json::json!({ "mistakes": mistakes.collect::<Vec<_>>() }));
+            println!("{}", output::json(&serde_json::json!({ "mistakes": mistakes.collect::<Vec<_>>() })));
         }
     }
     Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,7 +1,7 @@
 //! Files → events, a bounded number at a time.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(in crate::cli) enum Input {
 
 /// One event on its way in.
 pub(super) enum Row {
-    /// As it stands in the file.
-    Line(String),
+    /// As it stands in the file, whatever bytes these are: the service judges each event by itself.
+    Line(Vec<u8>),
     Object(Map<String, Value>),
 }
 
@@ -60,7 +60,7 @@ impl Row {
     /// Empty where the line is not an object: the service then says what is wrong with it.
     pub fn object(&self) -> Map<String, Value> {
         match self {
-            Row::Line(line) => serde_json::from_str(line).unwrap_or_default(),
+            Row::Line(line) => serde_json::from_slice(line).unwrap_or_default(),
             Row::Object(object) => object.clone(),
         }
     }
@@ -74,8 +74,8 @@ pub(super) fn chunks(
 ) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
     let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     Ok(match input {
-        Input::Stdin => lines(BufReader::new(std::io::stdin()), size),
-        Input::NdJson(path) => lines(BufReader::new(open(path)?), size),
+        Input::Stdin => lines(std::io::stdin(), size),
+        Input::NdJson(path) => lines(open(path)?, size),
         Input::Csv(path) => csv_chunks(path, open(path)?, definition, size)?,
         Input::Parquet(path) => {
             parquet_chunks(open(path)?, size).with_context(|| format!("cannot read {} as Parquet", path.display()))?
@@ -93,22 +93,28 @@ pub(in crate::cli) fn every(input: &Input, step: usize) -> anyhow::Result<Vec<Va
     Ok(events)
 }
 
-fn lines(reader: impl BufRead + 'static, size: usize) -> Box<dyn Iterator<Item = Chunk>> {
-    let mut lines = reader.lines();
+fn lines(input: impl Read + 'static, size: usize) -> Box<dyn Iterator<Item = Chunk>> {
+    let mut reader = BufReader::with_capacity(1 << 20, input);
     Box::new(std::iter::from_fn(move || {
-        let mut chunk = Vec::new();
-        for line in lines.by_ref() {
-            match line {
-                Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => chunk.push(Row::Line(line)),
-                Err(error) => return Some(Err(error.into())),
-            }
-            if chunk.len() == size {
-                break;
-            }
-        }
-        (!chunk.is_empty()).then_some(Ok(chunk))
+        let chunk = next_lines(&mut reader, size);
+        chunk.map(|chunk| (!chunk.is_empty()).then_some(chunk)).transpose()
     }))
+}
+
+/// The lines that have arrived, at least one and at most `size`: those of a slow producer go on without waiting for
+/// more. None at the end.
+fn next_lines(reader: &mut BufReader<impl Read>, size: usize) -> Chunk {
+    let mut chunk = Vec::new();
+    while chunk.is_empty() || (chunk.len() < size && !reader.buffer().is_empty()) {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if !line.trim_ascii().is_empty() {
+            chunk.push(Row::Line(line.trim_ascii_end().to_owned()));
+        }
+    }
+    Ok(chunk)
 }
 
 fn parquet_chunks(file: impl ChunkReader + 'static, size: usize) -> anyhow::Result<Box<dyn Iterator<Item = Chunk>>> {
@@ -133,14 +139,16 @@ fn csv_chunks(
     let reader =
         csv::ReaderBuilder::new(schema).with_header(true).with_batch_size(size).build(file).with_context(cannot)?;
     let types = field_types(definition);
+    let place = path.display().to_string();
     Ok(Box::new(reader.map(move |batch| {
+        let batch = batch.with_context(|| format!("cannot read {place} as CSV"))?;
         let typed = |row| match row {
             Row::Object(object) => {
                 Row::Object(object.into_iter().map(|(name, cell)| typed_cell(&types, name, cell)).collect())
             }
             line => line,
         };
-        Ok(objects(&batch?)?.into_iter().map(typed).collect())
+        Ok(objects(&batch)?.into_iter().map(typed).collect())
     })))
 }
 
@@ -168,4 +176,40 @@ fn objects(batch: &RecordBatch) -> Chunk {
     writer.finish()?;
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| Ok(Row::Object(serde_json::from_slice(line)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one part at each read, as a pipe does.
+    struct Pipe(Vec<&'static [u8]>);
+
+    impl Read for Pipe {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let part = self.0.remove(0);
+            into[..part.len()].copy_from_slice(part);
+            Ok(part.len())
+        }
+    }
+
+    fn sizes(parts: Vec<&'static [u8]>, size: usize) -> Vec<usize> {
+        lines(Pipe(parts), size).map(|chunk| chunk.expect("no read fails").len()).collect()
+    }
+
+    #[test]
+    fn lines_go_on_as_they_arrive_and_whole() {
+        assert_eq!(sizes(vec![b"1\n2\n", b"3\n", b"4", b"5\n\n6"], 100), [2, 1, 2]);
+        assert_eq!(sizes(vec![b"1\n2\n3\n"], 2), [2, 1]);
+        assert_eq!(sizes(vec![b" \n\n"], 2), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_line_like_others() {
+        let chunk = lines(Pipe(vec![b"{\xff}\r\n"]), 9).next().expect("a chunk").expect("no read fails");
+        assert!(matches!(&chunk[..], [Row::Line(line)] if line == b"{\xff}"));
+    }
 }
