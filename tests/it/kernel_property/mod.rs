@@ -8,6 +8,7 @@ mod bugs;
 pub mod generate;
 mod sql;
 mod system;
+mod walks;
 
 use arrow::record_batch::RecordBatch;
 use freshet::kernel::definition::{Source, parse};

@@ -16,6 +16,7 @@ use freshet::kernel::time::{EventTime, Micros};
 
 use super::bugs::Bug;
 use super::generate::{AT, Case};
+use super::walks;
 use crate::oracle::{self, Event, Question};
 
 /// How events get into the kernel: as columns, or as JSON.
@@ -23,12 +24,16 @@ pub type Feed = fn(&Source, &[&Event]) -> Decoded;
 
 /// What differed first, in words; `None`: all agree.
 pub fn difference(case: &Case, plan: &ViewPlan, feed: Feed, bug: Option<Bug>) -> Option<String> {
-    let mut plan = plan.clone();
-    bug.iter().for_each(|bug| bug.in_plan(&mut plan));
+    let mut broken = plan.clone();
+    bug.iter().for_each(|bug| bug.in_plan(&mut broken));
     // Not the case's own numbers again, or schedule and case would be alike.
     let rng = Rng::with_seed(case.seed ^ 0x5eed);
-    let mut system = System { case, plan, feed, bug, rng, arrivals: 0 };
-    system.stream().and_then(|()| system.batch()).err()
+    let mut system = System { case, plan: broken, feed, bug, rng, arrivals: 0 };
+    let walks = |system: &mut System| match system.bug {
+        Some(_) => Ok(()),
+        None => walks::check(case, plan, feed, &mut system.rng),
+    };
+    system.stream().and_then(|()| system.batch()).and_then(|()| walks(&mut system)).err()
 }
 
 struct System<'c> {
@@ -60,7 +65,15 @@ struct StoredPart {
     expires_at: Option<EventTime>,
 }
 
-type Checked = Result<(), String>;
+/// What is asked of an entity.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    pub question: Question,
+    pub as_of: EventTime,
+}
+
+/// What differed, in words.
+pub type Checked = Result<(), String>;
 
 impl<'c> System<'c> {
     /// Random steps of every worker until all is stored, with lookups between and at the end.
@@ -146,7 +159,7 @@ impl<'c> System<'c> {
             }
             let parts: Vec<&Part> = parts.iter().collect();
             for as_of in self.case.as_ofs.clone() {
-                self.compare("stream", &parts, &folded, &entity, Question::Lookup, as_of)?;
+                self.compare("stream", &parts, &folded, &entity, Asked { question: Question::Lookup, as_of })?;
             }
         }
         Ok(())
@@ -166,7 +179,7 @@ impl<'c> System<'c> {
             let parts = self.folded(&prepared, on_time);
             let parts: Vec<&Part> = parts.iter().collect();
             for as_of in self.case.as_ofs.clone() {
-                self.compare("batch", &parts, &events, &entity, Question::Lookup, as_of)?;
+                self.compare("batch", &parts, &events, &entity, Asked { question: Question::Lookup, as_of })?;
             }
         }
         Ok(())
@@ -195,8 +208,7 @@ impl<'c> System<'c> {
             if self.rng.bool() {
                 part.prune(&self.plan, as_of);
             }
-            let parts: &[&Part] = if folded == 0 { &[] } else { &[&part] };
-            self.compare("batch", parts, &events, entity, question, as_of)?;
+            self.compare("batch", &[&part], &events, entity, Asked { question, as_of })?;
         }
         Ok(())
     }
@@ -253,30 +265,35 @@ impl<'c> System<'c> {
         prepared
     }
 
-    fn compare(
-        &self,
-        driver: &str,
-        parts: &[&Part],
-        events: &[&Event],
-        entity: &EntityKey,
-        question: Question,
-        as_of: EventTime,
-    ) -> Checked {
-        let expected = oracle::row(&self.case.view, events, entity, question, as_of);
-        let mut found = read(&self.plan, parts, as_of);
+    fn compare(&self, driver: &str, parts: &[&Part], events: &[&Event], entity: &EntityKey, asked: Asked) -> Checked {
+        let mut found = read(&self.plan, parts, asked.as_of);
         self.bug.iter().for_each(|bug| bug.in_values(&self.plan, &mut found.values));
-        if agree(&expected, &found, self.bug) {
-            return Ok(());
-        }
-        Err(format!(
-            "{driver} and oracle differ: {question:?} of {entity:?} as of {as_of}\n  oracle {expected:?}\n  \
-             system {found:?}"
-        ))
+        compare(self.case, driver, &found, events, entity, asked, self.bug)
     }
 
     fn entities(&self) -> BTreeSet<EntityKey> {
         self.case.log.iter().filter_map(|event| event.entity.clone()).collect()
     }
+}
+
+/// Holds a reading against the oracle's answer from `events`.
+pub fn compare(
+    case: &Case,
+    driver: &str,
+    found: &Reading,
+    events: &[&Event],
+    entity: &EntityKey,
+    asked: Asked,
+    bug: Option<Bug>,
+) -> Checked {
+    let expected = oracle::row(&case.view, events, entity, asked.question, asked.as_of);
+    if agree(&expected, found, bug) {
+        return Ok(());
+    }
+    Err(format!(
+        "{driver} and oracle differ: {:?} of {entity:?} as of {}\n  oracle {expected:?}\n  system {found:?}",
+        asked.question, asked.as_of
+    ))
 }
 
 /// Values by their bits. A planted bug has to show in them, for that is where a user would meet it.
