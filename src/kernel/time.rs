@@ -3,6 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+use jiff::fmt::temporal::Pieces;
+
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+
 /// An instant: microseconds since 1970-01-01 UTC. What enters Freshet lies within the years 0001 to 9999
 /// ([`EventTime::from_micros`]), so that no sum of an instant and a [`Micros`] overflows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,8 +77,8 @@ impl fmt::Display for EventTime {
         } else {
             6
         };
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(timestamp) => write!(f, "{timestamp:.precision$}"),
+        match EPOCH.checked_add(SignedDuration::from_micros(self.0)) {
+            Ok(civil) => write!(f, "{civil:.precision$}Z"),
             Err(_) => write!(f, "{}us", self.0),
         }
     }
@@ -89,14 +95,21 @@ impl FromStr for EventTime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<EventTime, String> {
-        let timestamp: jiff::Timestamp =
-            text.parse().map_err(|_| format!("`{text}` is not an RFC 3339 time such as `2026-11-21T10:00:00Z`"))?;
-        let micros = timestamp.as_nanosecond().div_euclid(1_000);
-        i64::try_from(micros)
+        let nanos = nanos_since_epoch(text)
+            .ok_or_else(|| format!("`{text}` is not an RFC 3339 time such as `2026-11-21T10:00:00Z`"))?;
+        i64::try_from(nanos.div_euclid(1_000))
             .ok()
             .and_then(EventTime::from_micros)
             .ok_or_else(|| format!("`{text}` is outside the years 0001 to 9999"))
     }
+}
+
+/// Of an RFC 3339 text. Reckoned from civil time, for jiff's own instants end a day before ours.
+pub(super) fn nanos_since_epoch(text: &str) -> Option<i128> {
+    let pieces = Pieces::parse(text).ok()?;
+    let civil = pieces.date().to_datetime(pieces.time()?);
+    let ahead_of_utc = SignedDuration::from_secs(i64::from(pieces.to_numeric_offset()?.seconds()));
+    Some((civil.duration_since(EPOCH) - ahead_of_utc).as_nanos())
 }
 
 /// A duration in microseconds, written `10s`, `5m`, `1h`, `7d`.
@@ -186,6 +199,11 @@ mod tests {
             "9999-12-31T23:59:59.999999Z",
         ] {
             assert_eq!(text.parse::<EventTime>().expect(text).to_string(), text);
+        }
+        let shifted = "2026-11-21T10:00:00.5+01:30".parse::<EventTime>().expect("an offset");
+        assert_eq!(shifted.to_string(), "2026-11-21T08:30:00.500Z");
+        for text in ["2026-11-21", "2026-11-21T10:00:00", "0000-12-31T23:59:59Z", "10000-01-01T00:00:00Z"] {
+            assert!(text.parse::<EventTime>().is_err(), "{text}");
         }
         assert_eq!("2026-11-21T10:00:00.0000019Z".parse::<EventTime>().expect("floored").micros() % 10, 1);
     }

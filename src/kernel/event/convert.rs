@@ -9,7 +9,7 @@ use super::json::{Broken, Json, Scanner, Text};
 use super::number::{Scaled, scale};
 use super::{Reason, shortened};
 use crate::kernel::definition::TimeFormat;
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, nanos_since_epoch};
 use crate::kernel::value::{ValueRef, ValueType};
 
 /// A value that fits its column. Not yet in it: a record enters the columns as a whole or not at all.
@@ -142,8 +142,8 @@ fn timestamp(json: Json<'_>, unit: TimeFormat) -> Result<Cell<'static>, Wrong> {
     let wrong = || wrong_type(json, &ValueType::Timestamp, unit);
     let micros: Option<i128> = match (unit, json) {
         (TimeFormat::Rfc3339, Json::Text(text)) => {
-            let instant: jiff::Timestamp = said(text)?.parse().map_err(|_| wrong())?;
-            Some(instant.as_nanosecond().div_euclid(1_000))
+            let nanos = nanos_since_epoch(&said(text)?).ok_or_else(wrong)?;
+            Some(nanos.div_euclid(1_000))
         }
         (TimeFormat::Seconds, Json::Number(digits)) => scale(digits, 6).map(|it| it.value),
         (TimeFormat::Millis, Json::Number(digits)) => scale(digits, 3).map(|it| it.value),
