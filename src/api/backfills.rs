@@ -60,7 +60,6 @@ pub(super) async fn create(
     let every: Micros =
         body.every.parse().map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`every`: {error}")))?;
     let request = Request { view: view.clone(), interval, every, knowledge: Knowledge::AsServed };
-    request.check().map_err(|error| Problem::bad_request("INVALID_BODY", error))?;
     let work_state = state.clone();
     let work = move |id: String, handle: Handle| async move {
         jobs::archived_until_now(&work_state, &view.source).await?;

@@ -31,7 +31,7 @@ struct Listed {
     /// `entity`, `source`, `feature_view` or `feature_service`.
     kind: &'static str,
     name: String,
-    /// Of a view: `live`, `building` until it has caught up with the log, or `offline` with `online: false`.
+    /// Of a view: `live`, or `building` until it has caught up with the log.
     state: Option<&'static str>,
     owner: Option<String>,
     description: Option<String>,

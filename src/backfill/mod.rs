@@ -66,8 +66,7 @@ pub fn run(
 }
 
 impl Request {
-    /// What is wrong with the request itself, whatever the archive holds.
-    pub fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         if self.interval.is_empty() || self.every <= Micros::ZERO {
             let Range { start: from, end: to } = self.interval;
             return Err(Error::NoInstants { from, to, every: self.every });

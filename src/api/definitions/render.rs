@@ -17,13 +17,9 @@ pub(super) fn all(catalogue: &Catalogue) -> Vec<(&'static str, &Name, &Descripti
     entities.chain(sources).chain(views).chain(services).collect()
 }
 
-/// Whether the newest definition of a view is served yet, if ever.
+/// Whether the newest definition of a view is served yet.
 pub(super) fn view_state(catalogue: &Catalogue, view: &str) -> &'static str {
-    let newest = catalogue.plan.view(view);
-    if newest.is_some_and(|view| !view.online) {
-        return "offline";
-    }
-    let newest = newest.map(|view| view.fingerprint);
+    let newest = catalogue.plan.view(view).map(|view| view.fingerprint);
     let served = catalogue.serving(view).map(|view| view.fingerprint);
     if newest == served { "live" } else { "building" }
 }
