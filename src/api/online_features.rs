@@ -148,6 +148,9 @@ fn count(state: &State, answer: &Answer) {
             state.metrics.values_served.with_label_values(&[column.feature.view.as_str(), status.as_str()]).inc();
         }
     }
+    for (view, values) in &answer.overflowed {
+        state.metrics.values_overflowed.with_label_values(&[view.as_str()]).inc_by(*values as u64);
+    }
 }
 
 fn key_part(name: &str, row: usize, value: &serde_json::Value) -> Result<Option<KeyPart>, Problem> {

@@ -15,6 +15,8 @@ use crate::event_log::TopicPartition;
 use crate::kernel::engine::Counts;
 use crate::registry::VersionState;
 use crate::registry::catalogue::Version;
+use crate::stream::Progress;
+use crate::telemetry::metrics::Scrape;
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
@@ -92,10 +94,7 @@ pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>,
             });
         }
     }
-    let views = catalogue.versions.iter().map(|version| {
-        let counts = progress.versions.get(&version.view.fingerprint).map(|it| it.counts).unwrap_or_default();
-        view_status(version, counts)
-    });
+    let views = catalogue.versions.iter().map(|version| view_status(version, counts_of(&progress, version)));
     Ok(Json(Status {
         revision: catalogue.revision,
         project: state.project.to_string(),
@@ -146,8 +145,55 @@ pub(super) async fn readyz(Shared(state): Shared<State>) -> Result<&'static str,
 /// Metrics in Prometheus' text format
 #[utoipa::path(get, operation_id = "get_metrics", path = "/metrics", tag = "system", responses((status = 200, description = "The metrics", body = String)))]
 pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
-    let text = state.metrics.text();
+    let text = state.metrics.text(&scrape(&state));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// What the stream worker and the sampler know now.
+fn scrape(state: &State) -> Scrape {
+    let (catalogue, progress) = (state.catalogues.current(), state.stream.borrow().clone());
+    let scrape = Scrape::new();
+    for (version, counts) in catalogue.versions.iter().map(|version| (version, counts_of(&progress, version))) {
+        let fingerprint = version.view.fingerprint.to_string();
+        for (outcome, count) in outcomes(counts) {
+            let labels = [version.view.name.as_str(), &fingerprint, outcome];
+            scrape.events_folded.with_label_values(&labels).inc_by(count);
+        }
+    }
+    for (source, it) in &progress.sources {
+        scrape.events_clamped.with_label_values(&[source.as_str()]).inc_by(it.clamped);
+        for (reason, count) in &it.rejected {
+            scrape.records_rejected.with_label_values(&[source.as_str(), reason.as_str()]).inc_by(*count);
+        }
+    }
+    for (TopicPartition { topic, partition }, it) in &progress.partitions {
+        let labels = [topic.as_str(), &partition.to_string()];
+        let lag = it.log_end.saturating_sub(it.flushed);
+        scrape.lag_records.with_label_values(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+        if let Some(newest) = it.newest_event_time {
+            scrape.newest_event_time_ms.with_label_values(&labels).set(newest.floor_to_millis().micros() / 1_000);
+        }
+    }
+    let none: [&str; 0] = [];
+    scrape.lookups_unlogged.with_label_values(&none).inc_by(state.serving.sampler.dropped());
+    scrape
+}
+
+fn counts_of(progress: &Progress, version: &Version) -> Counts {
+    progress.versions.get(&version.view.fingerprint).map(|it| it.counts).unwrap_or_default()
+}
+
+fn outcomes(counts: Counts) -> [(&'static str, u64); 8] {
+    [
+        ("applied", counts.applied),
+        ("late", counts.late),
+        ("duplicate", counts.duplicate),
+        ("null_key", counts.null_key),
+        ("filtered", counts.filtered),
+        ("expression_failed", counts.expression_failed),
+        ("nan_skipped", counts.nan_skipped),
+        ("too_long_skipped", counts.too_long_skipped),
+    ]
 }
 
 /// Times every request, by the route that it matched and not by its path, so that there are few of them.

@@ -10,7 +10,7 @@
 mod resolve;
 pub mod sample;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -49,6 +49,8 @@ pub struct Answer {
     pub as_of: EventTime,
     /// In the order of the service or of the request.
     pub columns: Vec<Column>,
+    /// By view: values that are null because they did not fit their type.
+    pub overflowed: BTreeMap<Name, usize>,
 }
 
 /// One feature for each row of the request.
@@ -105,10 +107,14 @@ impl Serving {
         let rows = self.store.read(&distinct.keys).await?;
         let as_of = self.clock.now();
         let mut readings: Vec<Arc<Reading>> = Vec::with_capacity(rows.len());
+        let mut overflowed: BTreeMap<Name, usize> = BTreeMap::new();
         for ((view, (_, entity)), row) in distinct.views.iter().zip(&distinct.keys).zip(&rows) {
             let plan = &resolved.views[*view].plan;
             let reading = read_row(plan, row, as_of)?;
             self.sampler.offer(plan, entity, as_of, &reading, &row.offsets);
+            if reading.overflowed > 0 {
+                *overflowed.entry(plan.name.clone()).or_default() += reading.overflowed;
+            }
             readings.push(Arc::new(reading));
         }
         let by_view = resolved.views.iter().zip(&distinct.asked).map(|(view, asked)| {
@@ -120,7 +126,7 @@ impl Serving {
             .columns
             .iter()
             .map(|&(view, feature)| column_of(&resolved.views[view].plan, feature, &by_view[view]));
-        Ok(Answer { as_of, columns: columns.collect() })
+        Ok(Answer { as_of, columns: columns.collect(), overflowed })
     }
 }
 

@@ -1,12 +1,15 @@
-//! Every metric of the service, with its unit in its name. One registry for each service, so that two of them in
-//! one process (as tests have) do not add up.
+//! Every metric of the service, with its unit in its name: what is counted as it happens ([`Metrics`]), and what is
+//! asked for at each scrape ([`Scrape`]). One registry for each service, so that two of them in one process (as tests
+//! have) do not add up.
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Upper bounds in seconds, from 100 µs to 10 s.
 const SECONDS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Counted as it happens. Clones share it.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -14,6 +17,8 @@ pub struct Metrics {
     pub request_seconds: HistogramVec,
     /// `view`, `status`: values served.
     pub values_served: IntCounterVec,
+    /// `view`: values read that are null because they did not fit their type.
+    pub values_overflowed: IntCounterVec,
     /// `source`: events acknowledged by HTTP ingest.
     pub events_accepted: IntCounterVec,
     /// `source`, `reason`: events refused by HTTP ingest.
@@ -23,35 +28,30 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Metrics {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are constants");
-            registry.register(Box::new(counter.clone())).expect("each metric is registered once");
-            counter
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            let histogram = HistogramVec::new(options, labels).expect("names and labels are constants");
-            registry.register(Box::new(histogram.clone())).expect("each metric is registered once");
-            histogram
-        };
+        let options = HistogramOpts::new("freshet_request_seconds", "Time to answer a request");
+        let request_seconds = HistogramVec::new(options.buckets(SECONDS.to_vec()), &["route", "status"]);
+        let overflowed = "Values read that are null because they did not fit their type";
+        let accepted = "Events acknowledged by HTTP ingest";
+        let rejected = "Events refused by HTTP ingest";
         Metrics {
-            request_seconds: histogram("freshet_request_seconds", "Time to answer a request", &["route", "status"]),
-            values_served: counter("freshet_values_served_total", "Feature values served", &["view", "status"]),
-            events_accepted: counter(
-                "freshet_events_accepted_total",
-                "Events acknowledged by HTTP ingest",
-                &["source"],
+            request_seconds: registered(&registry, request_seconds),
+            values_served: counter(
+                &registry,
+                "freshet_values_served_total",
+                "Feature values served",
+                &["view", "status"],
             ),
-            events_rejected: counter("freshet_events_rejected_total", "Events rejected", &["source", "reason"]),
+            values_overflowed: counter(&registry, "freshet_values_overflowed_total", overflowed, &["view"]),
+            events_accepted: counter(&registry, "freshet_events_accepted_total", accepted, &["source"]),
+            events_rejected: counter(&registry, "freshet_events_rejected_total", rejected, &["source", "reason"]),
             registry,
         }
     }
 
-    /// In Prometheus' text format.
-    pub fn text(&self) -> String {
-        let mut buffer = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut buffer).expect("writing to memory does not fail");
-        String::from_utf8(buffer).expect("the text format is UTF-8")
+    /// Both kinds in Prometheus' text format.
+    pub fn text(&self, scrape: &Scrape) -> String {
+        let families = [self.registry.gather(), scrape.registry.gather()].concat();
+        TextEncoder::new().encode_to_string(&families).expect("names, labels and values are well formed")
     }
 }
 
@@ -59,4 +59,62 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
     }
+}
+
+/// Asked for at one scrape, and new for each, so that a view or partition that is gone leaves no last value behind.
+pub struct Scrape {
+    registry: Registry,
+    /// `view`, `version`, `outcome`: what became of events in a view since the stream worker started.
+    pub events_folded: IntCounterVec,
+    /// `source`, `reason`: records that went to the dead letters since then.
+    pub records_rejected: IntCounterVec,
+    /// `source`: events that were ahead of their ingestion within the allowed skew.
+    pub events_clamped: IntCounterVec,
+    /// `topic`, `partition`: records of the log that lookups do not see yet.
+    pub lag_records: IntGaugeVec,
+    /// `topic`, `partition`: milliseconds since 1970.
+    pub newest_event_time_ms: IntGaugeVec,
+    /// Looked-up rows that parity misses, for too many came at once.
+    pub lookups_unlogged: IntCounterVec,
+}
+
+impl Scrape {
+    pub fn new() -> Scrape {
+        let registry = Registry::new();
+        let folded = "What became of events in a view";
+        let rejected = "Records of the log that entered no view";
+        let clamped = "Events ahead of their ingestion within the allowed skew";
+        let newest = "Newest event time that was folded";
+        let unlogged = "Lookups that were to be kept for parity and were not";
+        let partition = ["topic", "partition"];
+        Scrape {
+            events_folded: counter(&registry, "freshet_events_folded_total", folded, &["view", "version", "outcome"]),
+            records_rejected: counter(&registry, "freshet_records_rejected_total", rejected, &["source", "reason"]),
+            events_clamped: counter(&registry, "freshet_events_clamped_total", clamped, &["source"]),
+            lag_records: gauge(&registry, "freshet_lag_records", "Records that lookups do not see yet", &partition),
+            newest_event_time_ms: gauge(&registry, "freshet_newest_event_time_ms", newest, &partition),
+            lookups_unlogged: counter(&registry, "freshet_lookups_unlogged_total", unlogged, &[]),
+            registry,
+        }
+    }
+}
+
+impl Default for Scrape {
+    fn default() -> Scrape {
+        Scrape::new()
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("names and labels are constants");
+    registry.register(Box::new(metric.clone())).expect("each metric is registered once");
+    metric
 }

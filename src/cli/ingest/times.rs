@@ -79,13 +79,14 @@ impl Unit {
         })
     }
 
+    /// Floored to the microsecond, also before 1970.
     fn parse(self, value: &Value) -> Option<EventTime> {
         match (self, value) {
             (_, Value::String(text)) => parse_text(text),
             (Unit::Fraction(per_second), Value::Number(number)) => {
                 let micros = match number.as_i64() {
-                    Some(whole) => i128::from(whole) * 1_000_000 / i128::from(per_second),
-                    None => (number.as_f64()? * 1e6 / per_second as f64) as i128,
+                    Some(whole) => (i128::from(whole) * 1_000_000).div_euclid(i128::from(per_second)),
+                    None => (number.as_f64()? * 1e6 / per_second as f64).floor() as i128,
                 };
                 EventTime::from_micros(i64::try_from(micros).ok()?)
             }

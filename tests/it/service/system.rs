@@ -124,15 +124,23 @@ async fn metrics_count_what_was_asked_and_taken() {
     assert!(metrics.content_type.starts_with("text/plain"), "{}", metrics.content_type);
     let text = metrics.text();
     let counted = text.lines().filter(|line| {
-        line.contains("clicks") || line.contains("popularity") || line.contains("_count{route=\"/v1/online-features\"")
+        let families = ["freshet_events_accepted_total", "freshet_events_folded_total", "freshet_values_served_total"];
+        let route = "freshet_request_seconds_count{route=\"/v1/online-features\"";
+        let told = line.starts_with(route) || families.iter().any(|family| line.starts_with(family));
+        told && !line.ends_with(" 0")
     });
     expect![[r#"
         freshet_events_accepted_total{source="clicks"} 4
         freshet_request_seconds_count{route="/v1/online-features",status="200"} 1
         freshet_values_served_total{status="NOT_FOUND",view="popularity"} 1
         freshet_values_served_total{status="PRESENT",view="popularity"} 1
+        freshet_events_folded_total{outcome="applied",version="1a9f3a8e28417257",view="visits"} 4
+        freshet_events_folded_total{outcome="applied",version="240477092f31439b",view="popularity"} 3
+        freshet_events_folded_total{outcome="applied",version="9d12e7773f35960b",view="activity"} 4
+        freshet_events_folded_total{outcome="null_key",version="240477092f31439b",view="popularity"} 1
     "#]]
     .assert_eq(&counted.map(|line| format!("{line}\n")).collect::<String>());
+    assert!(text.lines().any(|line| line.starts_with("freshet_lag_records{") && line.ends_with(" 0")), "{text}");
     shop.stop().await;
 }
 
