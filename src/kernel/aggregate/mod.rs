@@ -4,8 +4,8 @@
 //! The law that everything else stands on: `merge` is **associative and commutative, bit for bit**, the identity
 //! changes nothing, and equal sets of events encode to equal bytes. `laws.rs` checks it for every function.
 //!
-//! A further aggregate is one new file (with its `mod` line) that implements [`State`] and holds its [`Function`]s,
-//! a line in [`partials!`] and its functions in [`FUNCTIONS`]: nothing else names an aggregate.
+//! A further aggregate is one new file (with its `mod` line) that implements `State` and holds its [`Function`]s,
+//! a line in `partials!` and its functions in [`FUNCTIONS`]: nothing else names an aggregate.
 
 pub(crate) mod bytes;
 mod exact;
