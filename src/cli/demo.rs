@@ -126,9 +126,7 @@ impl Demo {
         let seconds = began.elapsed().as_secs_f64();
         let rate = answer.accepted as f64 / seconds;
         println!("{} events in {seconds:.1} s ({rate:.0}/s), {} rejected: ", answer.accepted, answer.rejected.len());
-        println!(
-            "durable in the log, folded into three views, readable online. (A dev build; see docs for release figures.)"
-        );
+        println!("durable in the log, folded into three views, readable online.");
         Ok(shift)
     }
 
