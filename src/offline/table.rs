@@ -1,9 +1,7 @@
 //! Tables that people hand in and take away: Parquet, Arrow IPC or CSV, read whole under a bound.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{Cursor, Read};
-use std::path::Path;
+use std::io::Cursor;
 
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
@@ -19,18 +17,6 @@ pub enum Format {
     Arrow,
     /// With a header line.
     Csv,
-}
-
-impl Format {
-    /// By the end of its name.
-    pub fn of_path(path: &Path) -> Option<Format> {
-        match path.extension()?.to_str()? {
-            "parquet" => Some(Format::Parquet),
-            "arrow" | "arrows" | "ipc" | "feather" => Some(Format::Arrow),
-            "csv" => Some(Format::Csv),
-            _ => None,
-        }
-    }
 }
 
 /// What one table may take.
@@ -80,17 +66,6 @@ impl TableError {
         self.help = Some(help.into());
         self
     }
-}
-
-/// The bytes of a file that is no longer than the limits allow.
-pub fn read_file(path: &Path, limits: Limits) -> Result<Bytes, TableError> {
-    let cannot = |error: std::io::Error| TableError::new(format!("cannot read `{}`: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(limits.bytes as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() > limits.bytes {
-        return Err(too_large(limits));
-    }
-    Ok(bytes.into())
 }
 
 /// All batches of a table. A CSV's columns are typed by what is in them, but those that `as_text` names stay text.
