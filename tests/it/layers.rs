@@ -54,7 +54,7 @@ const KERNEL_BANS: &[&str] = &[
 /// Each client crate, and the only files that may name it.
 const SDKS: &[(&str, &[&str])] = &[
     ("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded/store.rs"]),
-    ("sqlx::", &["src/registry/sqlite.rs"]),
+    ("sqlx::", &["src/registry/sqlite.rs", "src/registry/postgres.rs"]),
 ];
 
 #[test]
