@@ -56,7 +56,7 @@ struct Lane {
     next: u64,
     waiting: Vec<RawRecord>,
     bytes: usize,
-    /// When the first of `waiting` came.
+    /// When the first came of what waits.
     since: EventTime,
     under_way: Option<UnderWay>,
 }
@@ -107,10 +107,11 @@ impl Lanes {
         self.lanes.values().map(|lane| lane.bytes + lane.under_way.as_ref().map_or(0, |it| it.bytes)).sum()
     }
 
-    pub fn take(&mut self, place: &TopicPartition, records: &[RawRecord], now: EventTime) {
+    /// `records` are all there is below `next`.
+    pub fn take(&mut self, place: &TopicPartition, records: &[RawRecord], next: u64, now: EventTime) {
         for (_, lane) in self.lanes.iter_mut().filter(|(id, lane)| lane.is_of(id, place)) {
             let known = records.partition_point(|record| record.offset < lane.next);
-            lane.take(&records[known..], now);
+            lane.take(&records[known..], next, now);
         }
     }
 
@@ -143,23 +144,27 @@ impl Lane {
         self.source.topic == place.topic && id.1 == place.partition
     }
 
-    fn take(&mut self, records: &[RawRecord], now: EventTime) {
-        let Some(last) = records.last() else { return };
-        if self.waiting.is_empty() {
+    fn take(&mut self, records: &[RawRecord], next: u64, now: EventTime) {
+        if !self.is_behind() {
             self.since = now;
         }
-        self.next = last.offset + 1;
+        self.next = self.next.max(next);
         self.bytes += records.iter().map(bytes).sum::<usize>();
         self.waiting.extend_from_slice(records);
+    }
+
+    /// Whether anything is left to commit: where the log skips offsets, that may be a span without a record.
+    fn is_behind(&self) -> bool {
+        self.from < self.next
     }
 
     fn is_due(&self, settings: &Settings, now: EventTime, cut: Cut) -> bool {
         let full = self.waiting.len() >= settings.events_max || self.bytes >= settings.bytes_max;
         let old = now.since(self.since) >= settings.interval;
-        self.under_way.is_none() && !self.waiting.is_empty() && (full || old || cut == Cut::All)
+        self.under_way.is_none() && self.is_behind() && (full || old || cut == Cut::All)
     }
 
-    /// As many records as one commit may have, at least one.
+    /// As many records as one commit may have, at least one if any waits.
     fn cut(&mut self, partition: u32, settings: &Settings) -> Chunk {
         let (mut count, mut size) = (0, 0);
         for record in self.waiting.iter().take(settings.events_max) {
@@ -171,7 +176,7 @@ impl Lane {
         }
         let rest = self.waiting.split_off(count);
         let records = std::mem::replace(&mut self.waiting, rest);
-        let to = records.last().expect("a lane that is cut holds a record").offset + 1;
+        let to = self.waiting.first().map_or(self.next, |left| left.offset);
         let span = Span { partition, offsets: self.from..to };
         self.under_way = Some(UnderWay { from: self.from, bytes: size });
         self.from = to;
@@ -225,12 +230,12 @@ mod tests {
     fn a_lane_is_cut_when_it_waited_for_the_interval_or_is_full_or_somebody_waits() {
         let mut lanes = lanes(Settings { events_max: 3, ..Settings::new("archive") });
         assert_eq!(lanes.cut(AT_ONCE, Cut::All), []);
-        lanes.take(&place(), &records(0..2), AT_ONCE);
+        lanes.take(&place(), &records(0..2), 2, AT_ONCE);
         assert_eq!(lanes.cut(AT_ONCE, Cut::Due), []);
         let later = AT_ONCE + Micros::new(2_000_000);
         let first = lanes.cut(later, Cut::Due);
         assert_eq!(spans(&first), [(0, 2)]);
-        lanes.take(&place(), &records(2..5), later);
+        lanes.take(&place(), &records(2..5), 5, later);
         assert_eq!(lanes.cut(later, Cut::All), [], "one commit at a time");
         assert_eq!(lanes.committed(&first[0], Committed::Done), None);
         assert_eq!(spans(&lanes.cut(later, Cut::Due)), [(2, 5)]);
@@ -240,7 +245,7 @@ mod tests {
     fn a_commit_is_no_larger_than_its_bounds_but_has_a_record() {
         let large = RawRecord { value: Bytes::from(vec![0; 100]), ..record(0, 0, "") };
         let mut lanes = lanes(Settings { bytes_max: 90, ..Settings::new("archive") });
-        lanes.take(&place(), &[large, record(0, 1, "")], AT_ONCE);
+        lanes.take(&place(), &[large, record(0, 1, "")], 2, AT_ONCE);
         let chunks = lanes.cut(AT_ONCE, Cut::Due);
         assert_eq!(spans(&chunks), [(0, 1)]);
         assert_eq!(lanes.bytes(), 100 + 2 * RECORD_OVERHEAD);
@@ -249,22 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn offsets_that_hold_no_record_are_archived_too() {
+        let mut lanes = lanes(Settings { events_max: 2, ..Settings::new("archive") });
+        lanes.take(&place(), &[record(0, 1, ""), record(0, 4, ""), record(0, 7, "")], 9, AT_ONCE);
+        let first = lanes.cut(AT_ONCE, Cut::Due);
+        assert_eq!(spans(&first), [(0, 7)]);
+        assert_eq!(lanes.committed(&first[0], Committed::Done), None);
+        let second = lanes.cut(AT_ONCE, Cut::All);
+        assert_eq!(spans(&second), [(7, 9)]);
+        assert_eq!(lanes.committed(&second[0], Committed::Done), None);
+        lanes.take(&place(), &[], 12, AT_ONCE);
+        assert_eq!(lanes.cut(AT_ONCE, Cut::Due), [], "it waits for more, as a record would");
+        let third = lanes.cut(AT_ONCE, Cut::All);
+        assert_eq!((spans(&third), third[0].records.len()), (vec![(9, 12)], 0));
+    }
+
+    #[test]
     fn an_overtaken_lane_starts_over_where_the_other_ended() {
         let mut lanes = lanes(Settings::new("archive"));
-        lanes.take(&place(), &records(0..4), AT_ONCE);
+        lanes.take(&place(), &records(0..4), 4, AT_ONCE);
         let chunks = lanes.cut(AT_ONCE, Cut::All);
-        lanes.take(&place(), &records(4..6), AT_ONCE);
+        lanes.take(&place(), &records(4..6), 6, AT_ONCE);
         let overtaken = Committed::AlreadyCommitted { to: 2 };
         assert_eq!(lanes.committed(&chunks[0], overtaken), Some(place()));
         assert_eq!((lanes.wanted(&place()), lanes.bytes()), (Some(2), 0));
-        lanes.take(&place(), &records(0..6), AT_ONCE);
+        lanes.take(&place(), &records(0..6), 6, AT_ONCE);
         assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [(2, 6)], "what the other archived is skipped");
     }
 
     #[test]
     fn a_lost_answer_is_not_an_overtaking() {
         let mut lanes = lanes(Settings::new("archive"));
-        lanes.take(&place(), &records(0..4), AT_ONCE);
+        lanes.take(&place(), &records(0..4), 4, AT_ONCE);
         let chunks = lanes.cut(AT_ONCE, Cut::All);
         assert_eq!(lanes.committed(&chunks[0], Committed::AlreadyCommitted { to: 4 }), None);
         assert_eq!(lanes.wanted(&place()), Some(4));
@@ -273,11 +294,11 @@ mod tests {
     #[test]
     fn a_lane_that_was_let_go_and_taken_up_again_ignores_its_old_commit() {
         let mut lanes = lanes(Settings::new("archive"));
-        lanes.take(&place(), &records(0..4), AT_ONCE);
+        lanes.take(&place(), &records(0..4), 4, AT_ONCE);
         let old = lanes.cut(AT_ONCE, Cut::All);
         lanes.of(&place()).iter().for_each(|lane| lanes.remove(lane));
         lanes.add(clicks(), 0, 4);
-        lanes.take(&place(), &records(4..5), AT_ONCE);
+        lanes.take(&place(), &records(4..5), 5, AT_ONCE);
         assert_eq!(lanes.committed(&old[0], Committed::AlreadyCommitted { to: 2 }), None);
         assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [(4, 5)]);
     }
@@ -288,7 +309,7 @@ mod tests {
         let other = Source { name: "taps".parse().expect("a name"), ..Source::clone(&clicks()) };
         lanes.add(Arc::new(other), 0, 3);
         assert_eq!(lanes.wanted(&place()), Some(0));
-        lanes.take(&place(), &records(0..5), AT_ONCE);
+        lanes.take(&place(), &records(0..5), 5, AT_ONCE);
         assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [(0, 5), (3, 5)]);
     }
 }

@@ -105,8 +105,8 @@ impl<'a> Session<'a> {
                 let lanes: Vec<LaneId> = places.iter().flat_map(|place| self.lanes.of(place)).collect();
                 lanes.iter().for_each(|lane| self.lanes.remove(lane));
             }
-            Ok(Delivery::Records { partition, records, .. }) => {
-                self.lanes.take(&partition, &records, self.clock.now());
+            Ok(Delivery::Records { partition, records, next, .. }) => {
+                self.lanes.take(&partition, &records, next, self.clock.now());
             }
             Err(event_log::Error::OutOfRange { topic, partition, offset, held }) => {
                 let error = event_log::Error::OutOfRange { topic: topic.clone(), partition, offset, held };

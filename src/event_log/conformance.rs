@@ -265,7 +265,13 @@ fn assigned_of(delivery: Result<Delivery, Error>) -> BTreeSet<TopicPartition> {
 
 fn records_of(delivery: Result<Delivery, Error>) -> (u32, Vec<RawRecord>, u64) {
     match delivery.expect("a delivery") {
-        Delivery::Records { partition, records, log_end } => (partition.partition, records, log_end),
+        Delivery::Records { partition, records, next, log_end } => {
+            assert!(
+                records.last().is_none_or(|last| last.offset < next) && next <= log_end,
+                "next {next} of {log_end}"
+            );
+            (partition.partition, records, log_end)
+        }
         other => panic!("expected records, got {other:?}"),
     }
 }

@@ -84,13 +84,15 @@ pub trait EventLog: Send + Sync {
 pub enum Delivery {
     /// Ours from now on, each paused until it is sought.
     Assigned(Vec<TopicPartition>),
-    /// To be released: flush, then let go.
+    /// To be released: flush, then let go. Asking for the next delivery says that this is done.
     Revoked(Vec<TopicPartition>),
-    /// Next in line of a partition that was sought and is not paused.
-    Records { partition: TopicPartition, records: Vec<RawRecord>, log_end: u64 },
+    /// Next in line of a partition that was sought and is not paused. Reading goes on from `next` once these are
+    /// folded: it lies beyond the last record by more than one, and there may be no record at all, where the log
+    /// holds something that is not one (a transaction's end, an aborted record).
+    Records { partition: TopicPartition, records: Vec<RawRecord>, next: u64, log_end: u64 },
 }
 
-/// One member of a group. Dropping it leaves the group.
+/// One member of a group. Dropping it is a crash, as far as the group knows.
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for the next delivery. Cancel safe: a future that is dropped loses nothing. After
@@ -107,4 +109,7 @@ pub trait Consumer: Send {
 
     /// Whether the group still counts us in: a synchronous round trip where there is a group.
     async fn is_member(&mut self) -> Result<bool, Error>;
+
+    /// Hands everything over to the other members at once. What was assigned is to be released before.
+    async fn leave(self: Box<Self>);
 }

@@ -18,7 +18,7 @@ pub(super) struct Batch {
     pub id: BatchId,
     /// The load that it waits for.
     pub load: Option<Load>,
-    /// The offset after its last record.
+    /// Where reading goes on after it.
     pub end: u64,
     /// The smallest ingestion time of its records: a tile may be dropped too late, never too early.
     pub record_time: EventTime,
@@ -61,9 +61,9 @@ pub(super) struct Seen {
 }
 
 impl Batch {
-    /// Decodes and prepares what some lane of `partition` does not have yet. `records` is not empty.
-    pub fn prepare(id: BatchId, partition: &Partition, records: &[RawRecord], shards: u16) -> Batch {
-        let end = records.last().expect("a batch has records").offset + 1;
+    /// Decodes and prepares what some lane of `partition` does not have yet. `records` is not empty, and all there is
+    /// below `end`.
+    pub fn prepare(id: BatchId, partition: &Partition, records: &[RawRecord], end: u64, shards: u16) -> Batch {
         let mut decoded: Vec<(&Arc<Source>, Decoded)> = Vec::new();
         let mut views = Vec::new();
         for track in partition.tracks.values().filter(|track| track.smallest_folded() < end) {

@@ -24,7 +24,14 @@ enum Full {
 
 impl Worker {
     /// A delivery of an earlier seek is ignored: it may lack records in front, or repeat some.
-    pub(super) fn records(&mut self, ticket: Ticket, at: &TopicPartition, mut records: Vec<RawRecord>, log_end: u64) {
+    pub(super) fn records(
+        &mut self,
+        ticket: Ticket,
+        at: &TopicPartition,
+        mut records: Vec<RawRecord>,
+        next: u64,
+        log_end: u64,
+    ) {
         let Some(partition) = self.partitions.get_mut(at) else { return };
         match &partition.phase {
             Phase::Reading { ticket: current, waiting: None } if *current == ticket => {}
@@ -38,10 +45,10 @@ impl Worker {
         partition.held.end = partition.held.end.max(log_end);
         records.drain(..records.partition_point(|record| record.offset < partition.next));
         if records.is_empty() {
-            return;
+            return self.advance(at, next);
         }
         let id = BatchId(self.ticket().0);
-        let batch = Batch::prepare(id, &self.partitions[at], &records, self.shard_count);
+        let batch = Batch::prepare(id, &self.partitions[at], &records, next, self.shard_count);
         self.wait_for_parts(at, batch);
         self.fold_waiting(at);
     }
@@ -192,19 +199,26 @@ impl Worker {
     }
 
     fn finish(&mut self, at: &TopicPartition, batch: Batch) {
+        self.advance(at, batch.end);
         let partition = self.partitions.get_mut(at).expect("it is read");
-        let before = partition.next;
-        partition.advance(batch.end);
         partition.newest_event_time = partition.newest_event_time.max(batch.newest_event_time);
-        if partition.tracks.values().any(|track| before < track.goal && track.goal <= batch.end) {
-            self.shards.hurry();
-        }
+        let resumes = std::mem::take(&mut partition.paused);
         self.cache.finish(batch.id);
         self.cache.evict();
-        if std::mem::take(&mut partition.paused) {
+        if resumes {
             self.effects.push(Effect::Resume(at.clone()));
         }
         self.count(at, batch);
+    }
+
+    /// Notes that everything below `offset` is folded; where a version is caught up by that, the store hears it soon.
+    fn advance(&mut self, at: &TopicPartition, offset: u64) {
+        let partition = self.partitions.get_mut(at).expect("it is read");
+        let before = partition.next;
+        partition.advance(offset);
+        if partition.tracks.values().any(|track| before < track.goal && track.goal <= offset) {
+            self.shards.hurry();
+        }
     }
 
     fn count(&mut self, at: &TopicPartition, batch: Batch) {

@@ -77,11 +77,13 @@ pub enum Signal {
         nonce: Nonce,
         offsets: Vec<u64>,
     },
-    /// The next records of a partition, delivered since the [`Effect::Seek`] of that ticket.
+    /// The next records of a partition, delivered since the [`Effect::Seek`] of that ticket: all that it has below
+    /// `next`, which may be none.
     Records {
         ticket: Ticket,
         partition: TopicPartition,
         records: Vec<RawRecord>,
+        next: u64,
         log_end: u64,
     },
     /// The answer to [`Effect::Load`], in the order of its keys.

@@ -186,9 +186,9 @@ impl Shell {
                 self.releasing.extend(revoked.iter().cloned());
                 self.step(Signal::Revoked(revoked)).await
             }
-            Delivery::Records { partition, records, log_end } => {
+            Delivery::Records { partition, records, next, log_end } => {
                 let ticket = *self.tickets.get(&partition).expect("a log delivers nothing that was not sought");
-                self.step(Signal::Records { ticket, partition, records, log_end }).await
+                self.step(Signal::Records { ticket, partition, records, next, log_end }).await
             }
         }
     }

@@ -66,8 +66,8 @@ impl Worker {
             Signal::Assigned(assigned) => self.assigned(assigned),
             Signal::Revoked(revoked) => self.revoked(&revoked),
             Signal::Claimed { ticket, nonce, offsets } => self.claimed(ticket, nonce, &offsets),
-            Signal::Records { ticket, partition, records, log_end } => {
-                self.records(ticket, &partition, records, log_end)
+            Signal::Records { ticket, partition, records, next, log_end } => {
+                self.records(ticket, &partition, records, next, log_end)
             }
             Signal::Loaded { ticket, loaded } => self.loaded(ticket, loaded),
             Signal::Applied { shard, outcome } => self.applied(shard, outcome),

@@ -327,7 +327,8 @@ impl Simulation {
             ticket = cursor.ticket;
         }
         let log_end = self.ends[number as usize];
-        self.hear(member, Signal::Records { ticket, partition: partition(number), records, log_end });
+        let next = records.last().expect("a delivery has records").offset + 1;
+        self.hear(member, Signal::Records { ticket, partition: partition(number), records, next, log_end });
     }
 
     /// Something that was handed out in the past arrives again, under the ticket of then.

@@ -195,7 +195,7 @@ impl Script {
         };
         let records: Vec<RawRecord> = records.iter().map(record).collect();
         let log_end = records.last().map_or(0, |record| record.offset + 1);
-        self.hear(Signal::Records { ticket, partition: partition(number), records, log_end });
+        self.hear(Signal::Records { ticket, partition: partition(number), records, next: log_end, log_end });
     }
 
     fn loaded(&mut self, behind: u64, image: impl Fn() -> Image, absent: bool) {

@@ -86,9 +86,10 @@ impl Consumer for EmbeddedConsumer {
             let records = self.read(index, from, log_end).await?;
             // Nothing waits below this line, so a future dropped above has moved nothing.
             let last = records.last().expect("a partition that is ready has a record at its next offset");
-            self.assigned[index].next = Some(last.offset + 1);
+            let next = last.offset + 1;
+            self.assigned[index].next = Some(next);
             self.turn = index + 1;
-            return Ok(Delivery::Records { partition: self.assigned[index].partition.clone(), records, log_end });
+            return Ok(Delivery::Records { partition: self.assigned[index].partition.clone(), records, next, log_end });
         }
     }
 
@@ -113,4 +114,7 @@ impl Consumer for EmbeddedConsumer {
     async fn is_member(&mut self) -> Result<bool, Error> {
         Ok(true)
     }
+
+    /// There is nobody to hand anything to.
+    async fn leave(self: Box<Self>) {}
 }
