@@ -166,6 +166,9 @@ fn scrape(state: &State) -> Scrape {
             scrape.records_rejected.with_label_values(&[source.as_str(), reason.as_str()]).inc_by(*count);
         }
     }
+    for (reason, count) in &progress.refused_flushes {
+        scrape.flushes_refused.with_label_values(&[reason.as_str()]).inc_by(*count);
+    }
     for (TopicPartition { topic, partition }, it) in &progress.partitions {
         let labels = [topic.as_str(), &partition.to_string()];
         let lag = it.log_end.saturating_sub(it.flushed);

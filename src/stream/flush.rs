@@ -9,6 +9,7 @@ use crate::kernel::time::EventTime;
 use crate::online::{Advance, Applied, PartWrite, Position};
 use crate::stream::Effect;
 use crate::stream::partition::{Hold, LaneId, Partition, Phase};
+use crate::stream::progress::Refusal;
 use crate::stream::shard::Flight;
 use crate::stream::worker::Worker;
 
@@ -75,12 +76,15 @@ impl Worker {
     /// Nothing was written, also of the lanes that stood as they should.
     fn refused(&mut self, shard: Shard, advances: &[Advance], stored: &[Option<Position>]) {
         let mut lost = BTreeSet::new();
+        let reasons = advances.iter().zip(stored).filter_map(|(advance, stored)| Refusal::of(advance, *stored));
+        if let Some(reason) = reasons.max() {
+            *self.refused_flushes.entry(reason).or_default() += 1;
+        }
         for (advance, stored) in advances.iter().zip(stored) {
             let id = lane_of(shard, advance);
             if self.lane(id).is_some_and(|lane| lane.hold == Hold::Held(advance.nonce)) {
                 lost.insert(id);
-                let is_rewound = |stored: &Position| stored.nonce == advance.nonce && stored.offset < advance.from;
-                self.rewound_lanes += u64::from(stored.as_ref().is_some_and(is_rewound));
+                self.rewound_lanes += u64::from(Refusal::of(advance, *stored) == Some(Refusal::Rewound));
             }
         }
         self.refuse(&lost);

@@ -8,6 +8,7 @@ use crate::kernel::event::Reason;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
+use crate::online::{Advance, Position};
 
 /// A worker's own view: of the partitions that it holds, since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Progress {
     pub sources: BTreeMap<Name, SourceProgress>,
     /// Lanes whose newest writes the store had lost, and that were folded again.
     pub rewound_lanes: u64,
+    /// Flushes of which nothing was written. Each was made good, here or by whoever owns the partition now.
+    pub refused_flushes: BTreeMap<Refusal, u64>,
     pub cached_bytes: usize,
     pub unflushed_bytes: usize,
 }
@@ -51,6 +54,40 @@ pub struct SourceProgress {
     pub clamped: u64,
 }
 
+/// Why the store refused a flush. Ordered: a flush that was refused for several reasons counts for the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// An attempt of it that was not answered had been done.
+    Repeated,
+    /// The store is behind what it acknowledged: a failover, or a restart.
+    Rewound,
+    /// The store has forgotten the shard.
+    Emptied,
+    /// Somebody else claimed the partition: this worker is a zombie, or about to hear that it was revoked.
+    Replaced,
+}
+
+impl Refusal {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Repeated => "repeated",
+            Refusal::Rewound => "rewound",
+            Refusal::Emptied => "emptied",
+            Refusal::Replaced => "replaced",
+        }
+    }
+
+    /// `None`: the lane stood as the flush said.
+    pub(super) fn of(advance: &Advance, stored: Option<Position>) -> Option<Refusal> {
+        match stored {
+            None => Some(Refusal::Emptied),
+            Some(stored) if stored.nonce != advance.nonce => Some(Refusal::Replaced),
+            Some(stored) if stored.offset < advance.from => Some(Refusal::Rewound),
+            Some(stored) => (stored.offset > advance.from).then_some(Refusal::Repeated),
+        }
+    }
+}
+
 impl Progress {
     /// Whether all `partitions` of the version's topic are caught up here.
     pub fn is_caught_up(&self, version: Fingerprint, partitions: usize) -> bool {
@@ -68,6 +105,21 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::online::Nonce;
+
+    #[test]
+    fn a_refusal_is_told_by_what_the_store_has_instead() {
+        let [ours, theirs] = [Nonce(1), Nonce(2)];
+        let advance = Advance { version: Fingerprint(7), partition: 0, nonce: ours, from: 10, to: 20 };
+        let of = |stored: Option<(Nonce, u64)>| {
+            Refusal::of(&advance, stored.map(|(nonce, offset)| Position { nonce, offset }))
+        };
+        assert_eq!(of(Some((ours, 10))), None, "another lane of the flush was refused");
+        assert_eq!(of(Some((ours, 20))), Some(Refusal::Repeated));
+        assert_eq!(of(Some((ours, 9))), Some(Refusal::Rewound));
+        assert_eq!(of(Some((theirs, 10))), Some(Refusal::Replaced));
+        assert_eq!(of(None), Some(Refusal::Emptied));
+    }
 
     #[test]
     fn rows_expire_by_the_clock_only_where_every_partition_is_caught_up() {

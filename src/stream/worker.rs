@@ -13,7 +13,7 @@ use crate::kernel::time::EventTime;
 use crate::online::{Claim, Nonce, PartKey};
 use crate::stream::cache::Cache;
 use crate::stream::partition::{Hold, Lane, LaneId, Partition, Phase};
-use crate::stream::progress::{PartitionProgress, Progress, SourceProgress, VersionProgress};
+use crate::stream::progress::{PartitionProgress, Progress, Refusal, SourceProgress, VersionProgress};
 use crate::stream::shard::Shards;
 use crate::stream::{Bounds, Effect, Settings, Signal, Ticket};
 
@@ -31,6 +31,7 @@ pub struct Worker {
     pub(super) counts: BTreeMap<Fingerprint, Counts>,
     pub(super) sources: BTreeMap<Name, SourceProgress>,
     pub(super) rewound_lanes: u64,
+    pub(super) refused_flushes: BTreeMap<Refusal, u64>,
     /// What is to be written.
     versions: BTreeMap<Fingerprint, Arc<ViewPlan>>,
     /// Claims that are not answered yet.
@@ -50,6 +51,7 @@ impl Worker {
             counts: BTreeMap::new(),
             sources: BTreeMap::new(),
             rewound_lanes: 0,
+            refused_flushes: BTreeMap::new(),
             versions: BTreeMap::new(),
             claiming: BTreeMap::new(),
             tickets: 0,
@@ -99,6 +101,7 @@ impl Worker {
             versions,
             sources: self.sources.clone(),
             rewound_lanes: self.rewound_lanes,
+            refused_flushes: self.refused_flushes.clone(),
             cached_bytes: self.cache.bytes(),
             unflushed_bytes: self.shards.unflushed_bytes(),
         }

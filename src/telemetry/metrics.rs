@@ -70,6 +70,8 @@ pub struct Scrape {
     pub records_rejected: IntCounterVec,
     /// `source`: events that were ahead of their ingestion within the allowed skew.
     pub events_clamped: IntCounterVec,
+    /// `reason`: flushes of which the store wrote nothing.
+    pub flushes_refused: IntCounterVec,
     /// `topic`, `partition`: records of the log that lookups do not see yet.
     pub lag_records: IntGaugeVec,
     /// `topic`, `partition`: milliseconds since 1970.
@@ -85,12 +87,14 @@ impl Scrape {
         let rejected = "Records of the log that entered no view";
         let clamped = "Events ahead of their ingestion within the allowed skew";
         let newest = "Newest event time that was folded";
+        let refused = "Flushes of which the online store wrote nothing";
         let unlogged = "Lookups that were to be kept for parity and were not";
         let partition = ["topic", "partition"];
         Scrape {
             events_folded: counter(&registry, "freshet_events_folded_total", folded, &["view", "version", "outcome"]),
             records_rejected: counter(&registry, "freshet_records_rejected_total", rejected, &["source", "reason"]),
             events_clamped: counter(&registry, "freshet_events_clamped_total", clamped, &["source"]),
+            flushes_refused: counter(&registry, "freshet_flushes_refused_total", refused, &["reason"]),
             lag_records: gauge(&registry, "freshet_lag_records", "Records that lookups do not see yet", &partition),
             newest_event_time_ms: gauge(&registry, "freshet_newest_event_time_ms", newest, &partition),
             lookups_unlogged: counter(&registry, "freshet_lookups_unlogged_total", unlogged, &[]),
