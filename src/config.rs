@@ -1,20 +1,42 @@
-//! The settings of the service: flags over environment (`FRESHET_…`) over `freshet.yaml` over defaults, each with
-//! where it came from.
+//! The settings of the service: flags over environment (`FRESHET_…`) over a settings file over defaults, each with
+//! where it came from. Secrets are in the fields that need them, and in nothing that is shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::kernel::name::Name;
 use crate::kernel::time::Micros;
 
+pub use roles::{Role, Roles};
+pub use setting::{Origin, Setting};
+
+use check::{Check, Raw};
+use setting::SETTINGS;
+
+mod check;
+mod roles;
+mod secret;
+mod setting;
+
 /// The effective settings, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub project: Name,
+    pub roles: Roles,
+    /// `None`: the embedded log.
+    pub kafka: Option<Kafka>,
+    /// `None`: the embedded online store.
+    pub redis: Option<Redis>,
+    /// URL of a PostgreSQL; `None`: SQLite.
+    pub registry: Option<String>,
+    pub registry_poll: Duration,
+    /// Folder or URL; `None`: a folder in `data_dir`.
+    pub offline: Option<String>,
     /// Partitions of a topic that an apply creates.
     pub partitions: u32,
     pub flush_interval: Micros,
@@ -25,80 +47,77 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// One looked-up row in so many is logged for parity; 0: none.
     pub parity_sample: u64,
+    /// How long a shutdown goes on answering requests after it says that it is not ready.
+    pub drain_delay: Duration,
     settings: Vec<Setting>,
 }
 
-/// One setting as `freshet config` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    pub name: &'static str,
-    pub value: String,
-    pub origin: Origin,
-    pub help: &'static str,
+#[derive(Clone)]
+pub struct Kafka {
+    pub brokers: String,
+    /// Passed through to the client.
+    pub options: Vec<(String, String)>,
+    pub create_topics: bool,
+    pub replication: u16,
+    /// Of this process within its groups; `None`: to be made of the host name and the address.
+    pub instance_id: Option<String>,
+    pub session_timeout: Duration,
 }
 
-/// Where a setting came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    Flag,
-    Environment,
-    File,
-    Default,
+#[derive(Clone)]
+pub struct Redis {
+    pub url: String,
+    /// Replicas that have to acknowledge a flush, and how long it waits for them.
+    pub wait: u32,
+    pub wait_limit: Duration,
 }
 
-impl fmt::Display for Origin {
+/// A settings file: a line for each setting.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub path: String,
+    pub text: String,
+}
+
+/// Shows what may be shown.
+impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Origin::Flag => "flag",
-            Origin::Environment => "environment",
-            Origin::File => "freshet.yaml",
-            Origin::Default => "default",
-        })
+        f.debug_struct("Config").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
-/// Name, default, and what it is.
-const SETTINGS: [(&str, &str, &str); 9] = [
-    ("data_dir", "freshet-data", "where the embedded parts keep their data"),
-    ("listen", "127.0.0.1:6566", "the address to serve on"),
-    ("project", "default", "the name space of this process"),
-    ("partitions", "4", "partitions of a topic that an apply creates"),
-    ("flush_interval_ms", "20", "how long a folded event may wait before lookups see it"),
-    ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),
-    ("worker_cache_mb", "256", "memory for rows that the stream worker keeps at hand"),
-    ("store_cache_mb", "256", "memory for the embedded online store's cache"),
-    ("parity_sample", "100", "one looked-up row in so many is logged for parity; 0: none"),
-];
-
 impl Config {
-    /// `env` reads a variable of the environment; `file` is the text of `freshet.yaml`: a line for each setting.
-    /// Every mistake at once.
+    /// `env` reads a variable of the environment. Every mistake at once.
     pub fn resolve(
         flags: &BTreeMap<String, String>,
         env: impl Fn(&str) -> Option<String>,
-        file: Option<&str>,
+        file: Option<&File>,
     ) -> Result<Config, Vec<String>> {
         let mut mistakes = Vec::new();
-        let file = parse_file(file.unwrap_or_default(), &mut mistakes);
+        let lines = file.map(|file| parse_file(file, &mut mistakes)).unwrap_or_default();
         let known = |name: &String| SETTINGS.iter().any(|(known, _, _)| known == name);
-        let unknown = flags.keys().chain(file.keys()).filter(|name| !known(name));
+        let unknown = flags.keys().chain(lines.keys()).filter(|name| !known(name));
         mistakes.extend(unknown.map(|name| format!("`{name}` is not a setting: `freshet config` lists them")));
 
-        let settings = SETTINGS.map(|(name, default, help)| {
+        let raw = SETTINGS.map(|(name, default, _)| {
             let variable = env(&format!("FRESHET_{}", name.to_uppercase()));
             let (value, origin) = if let Some(value) = flags.get(name) {
                 (value.clone(), Origin::Flag)
             } else if let Some(value) = variable {
                 (value, Origin::Environment)
-            } else if let Some(value) = file.get(name) {
-                (value.clone(), Origin::File)
+            } else if let (Some(value), Some(file)) = (lines.get(name), file) {
+                (value.clone(), Origin::File(file.path.clone()))
             } else {
                 (default.to_owned(), Origin::Default)
             };
-            Setting { name, value, origin, help }
+            Raw { name, value, origin }
         });
-        let config = Config::checked(settings.to_vec(), &mut mistakes);
-        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+        let mut check = Check { raw: raw.into(), mistakes };
+        let config = Config::checked(&mut check);
+        match config {
+            Some(config) if check.mistakes.is_empty() => Ok(config),
+            _ => Err(check.mistakes),
+        }
     }
 
     /// In the order of their documentation.
@@ -106,61 +125,110 @@ impl Config {
         &self.settings
     }
 
-    fn checked(settings: Vec<Setting>, mistakes: &mut Vec<String>) -> Config {
-        let mut numbers = |name: &str, least: u64, most: u64| number(find(&settings, name), least, most, mistakes);
-        let partitions = numbers("partitions", 1, 1_024) as u32;
-        let flush_interval = Micros::from_millis(numbers("flush_interval_ms", 1, 60_000) as i64);
-        let archive_interval = Micros::from_millis(numbers("archive_interval_ms", 10, 3_600_000) as i64);
-        let worker_cache_bytes = (numbers("worker_cache_mb", 1, 1 << 20) << 20) as usize;
-        let store_cache_bytes = numbers("store_cache_mb", 1, 1 << 20) << 20;
-        let parity_sample = numbers("parity_sample", 0, 1 << 40);
-        let listen = find(&settings, "listen");
-        let listen = listen.value.parse().map_err(|_| {
-            mistakes.push(format!("{}: `{}` is not an address such as `127.0.0.1:6566`", place(listen), listen.value));
-        });
-        let project = find(&settings, "project");
-        let project = project.value.parse().map_err(|error| mistakes.push(format!("{}: {error}", place(project))));
-        Config {
-            data_dir: find(&settings, "data_dir").value.clone().into(),
-            listen: listen.unwrap_or_else(|()| SocketAddr::from(([127, 0, 0, 1], 0))),
-            project: project.unwrap_or_else(|()| "default".parse().expect("it is a name")),
+    /// `None` only where a mistake was found; looks at everything, so that all of them are.
+    fn checked(check: &mut Check) -> Option<Config> {
+        let partitions = check.number("partitions", 1, 1_024) as u32;
+        let flush_interval = Micros::from_millis(check.number("flush_interval_ms", 1, 60_000) as i64);
+        let archive_interval = Micros::from_millis(check.number("archive_interval_ms", 10, 3_600_000) as i64);
+        let worker_cache_bytes = (check.number("worker_cache_mb", 1, 1 << 20) << 20) as usize;
+        let store_cache_bytes = check.number("store_cache_mb", 1, 1 << 20) << 20;
+        let parity_sample = check.number("parity_sample", 0, 1 << 40);
+        let registry_poll = Duration::from_millis(check.number("registry_poll_ms", 10, 60_000));
+        let listen = listen(check);
+        let project = check.parsed("project");
+        let roles: Option<Roles> = check.parsed("roles");
+        let kafka = kafka(check);
+        let redis = redis(check);
+        let registry = check.url("registry", &["postgres", "postgresql"]);
+        let offline = offline(check);
+        let drain_delay = drain_delay(check, listen);
+        if let Some(roles) = roles.as_ref().filter(|roles| !roles.are_all()) {
+            shared_parts(check, roles);
+        }
+        Some(Config {
+            data_dir: check.text("data_dir").into(),
+            listen: listen?,
+            project: project?,
+            roles: roles?,
+            kafka,
+            redis,
+            registry,
+            registry_poll,
+            offline,
             partitions,
             flush_interval,
             archive_interval,
             worker_cache_bytes,
             store_cache_bytes,
             parity_sample,
-            settings,
-        }
+            drain_delay,
+            settings: check.shown(),
+        })
     }
 }
 
-fn find<'a>(settings: &'a [Setting], name: &str) -> &'a Setting {
-    settings.iter().find(|setting| setting.name == name).expect("every name asked for is in SETTINGS")
+fn listen(check: &mut Check) -> Option<SocketAddr> {
+    let text = check.text("listen").to_owned();
+    let wrong = |_| check.wrong("listen", format_args!("`{text}` is not an address such as `127.0.0.1:6566`"));
+    text.parse().map_err(wrong).ok()
 }
 
-fn place(setting: &Setting) -> String {
-    format!("setting `{}` (from {})", setting.name, setting.origin)
+fn kafka(check: &mut Check) -> Option<Kafka> {
+    let options = check.options("kafka_options");
+    let create_topics = check.flag("create_topics");
+    let replication = check.number("kafka_replication", 1, 100) as u16;
+    let session_timeout = Duration::from_millis(check.number("session_timeout_ms", 1_000, 3_600_000));
+    let instance_id = check.given("instance_id");
+    let brokers = check.given("kafka")?;
+    Some(Kafka { brokers, options, create_topics, replication, instance_id, session_timeout })
 }
 
-fn number(setting: &Setting, least: u64, most: u64, mistakes: &mut Vec<String>) -> u64 {
-    match setting.value.parse() {
-        Ok(number) if (least..=most).contains(&number) => number,
-        _ => {
-            mistakes.push(format!(
-                "{}: `{}` is not a whole number from {least} to {most}",
-                place(setting),
-                setting.value
-            ));
-            least
+fn redis(check: &mut Check) -> Option<Redis> {
+    let wait = check.number("redis_wait", 0, 100) as u32;
+    let wait_limit = Duration::from_millis(check.number("redis_wait_ms", 1, 60_000));
+    let url = check.url("redis", &["redis", "rediss", "redis+cluster", "rediss+cluster"])?;
+    Some(Redis { url, wait, wait_limit })
+}
+
+/// A folder, or a URL.
+fn offline(check: &mut Check) -> Option<String> {
+    let is_url = check.text("offline").contains("://");
+    if is_url { check.url("offline", &["file", "s3", "gs", "az"]) } else { check.given("offline") }
+}
+
+/// A load balancer takes a while to see that a process is leaving; on a loopback address there is none.
+fn drain_delay(check: &mut Check, listen: Option<SocketAddr>) -> Duration {
+    let usual = if listen.is_some_and(|address| address.ip().is_loopback()) { 0 } else { 3_000 };
+    let given = check.given("drain_delay_ms").map(|_| check.number("drain_delay_ms", 0, 600_000));
+    Duration::from_millis(given.unwrap_or(usual))
+}
+
+/// A process that does a part of the work does it on what others see too.
+fn shared_parts(check: &mut Check, roles: &Roles) {
+    let mut parts = vec![
+        ("kafka", "the embedded log", "the brokers, such as `kafka-1:9092`"),
+        ("redis", "the embedded online store", "a Redis, such as `redis://redis-1:6379`"),
+        ("registry", "the SQLite registry", "a PostgreSQL, such as `postgres://freshet@db-1/freshet`"),
+    ];
+    if roles.has(Role::Api) != roles.has(Role::Archive) {
+        parts.push((
+            "offline",
+            "the offline store in `data_dir`",
+            "a place that all see, such as `s3://bucket/freshet`",
+        ));
+    }
+    for (name, embedded, mend) in parts {
+        if check.text(name).is_empty() {
+            let detail = format!("a process with the roles `{roles}` shares it, and {embedded} belongs to one process");
+            check.mistakes.push(format!("setting `{name}` is empty: {detail}; name {mend}"));
         }
     }
 }
 
 /// `name: value` a line, with `#` comments: all that the settings need of YAML.
-fn parse_file(text: &str, mistakes: &mut Vec<String>) -> BTreeMap<String, String> {
+fn parse_file(file: &File, mistakes: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in file.text.lines().enumerate() {
         let line = line.split(" #").next().unwrap_or_default().trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -169,7 +237,7 @@ fn parse_file(text: &str, mistakes: &mut Vec<String>) -> BTreeMap<String, String
             Some((name, value)) => {
                 found.insert(name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned());
             }
-            None => mistakes.push(format!("freshet.yaml:{}: `{line}` is not `name: value`", index + 1)),
+            None => mistakes.push(format!("{}:{}: `{line}` is not `name: value`", file.path, index + 1)),
         }
     }
     found
@@ -182,7 +250,15 @@ mod tests {
     fn resolve(flags: &[(&str, &str)], env: &[(&str, &str)], file: &str) -> Result<Config, Vec<String>> {
         let flags = flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let env = |wanted: &str| env.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
-        Config::resolve(&flags, env, Some(file))
+        Config::resolve(&flags, env, Some(&File { path: "shop.yaml".to_owned(), text: file.to_owned() }))
+    }
+
+    fn mistakes(flags: &[(&str, &str)]) -> String {
+        resolve(flags, &[], "").expect_err("mistakes").join("\n")
+    }
+
+    fn find<'a>(config: &'a Config, name: &str) -> &'a Setting {
+        config.settings().iter().find(|setting| setting.name == name).expect("it is a setting")
     }
 
     #[test]
@@ -192,21 +268,76 @@ mod tests {
             resolve(&[("partitions", "8")], &[("FRESHET_PARTITIONS", "4"), ("FRESHET_LISTEN", "127.0.0.1:2")], file);
         let config = config.expect("all right");
         assert_eq!((config.partitions, config.listen.port(), config.project.as_str()), (8, 2, "shop"));
-        let origin = |name| find(config.settings(), name).origin;
-        assert_eq!(origin("partitions"), Origin::Flag);
-        assert_eq!(origin("listen"), Origin::Environment);
-        assert_eq!(origin("project"), Origin::File);
-        assert_eq!(origin("data_dir"), Origin::Default);
+        assert_eq!(find(&config, "partitions").origin, Origin::Flag);
+        assert_eq!(find(&config, "listen").origin, Origin::Environment);
+        assert_eq!(find(&config, "project").origin, Origin::File("shop.yaml".to_owned()));
+        assert_eq!(find(&config, "data_dir").origin, Origin::Default);
     }
 
     #[test]
     fn every_mistake_is_named_at_once() {
         let mistakes = resolve(&[("partitons", "8")], &[("FRESHET_LISTEN", "here")], "project: My Shop\nnothing\n");
         expect_test::expect![[r#"
-            freshet.yaml:2: `nothing` is not `name: value`
+            shop.yaml:2: `nothing` is not `name: value`
             `partitons` is not a setting: `freshet config` lists them
             setting `listen` (from environment): `here` is not an address such as `127.0.0.1:6566`
-            setting `project` (from freshet.yaml): `My Shop` is not a name: `a` to `z` first, then `a` to `z`, `0` to `9` and `_`"#]]
+            setting `project` (from shop.yaml): `My Shop` is not a name: `a` to `z` first, then `a` to `z`, `0` to `9` and `_`"#]]
         .assert_eq(&mistakes.expect_err("mistakes").join("\n"));
+    }
+
+    #[test]
+    fn servers_are_checked_by_the_look_of_their_settings() {
+        let mistakes = mistakes(&[
+            ("redis", "http://ada:secret@redis-1"),
+            ("registry", "mysql://db"),
+            ("offline", "hdfs://files"),
+            ("kafka_options", "sasl.username=ada;hunter2"),
+            ("create_topics", "yes"),
+        ]);
+        expect_test::expect![[r#"
+            setting `kafka_options` (from flag): part 2 is not `name=value`; parts end at `;`
+            setting `create_topics` (from flag): `yes` is not `true` or `false`
+            setting `redis` (from flag): `http://ada:***@redis-1` does not start with `redis://` or `rediss://` or `redis+cluster://` or `rediss+cluster://`
+            setting `registry` (from flag): `mysql://db` does not start with `postgres://` or `postgresql://`
+            setting `offline` (from flag): `hdfs://files` does not start with `file://` or `s3://` or `gs://` or `az://`"#]]
+        .assert_eq(&mistakes);
+    }
+
+    #[test]
+    fn a_part_of_the_work_needs_parts_that_can_be_shared() {
+        expect_test::expect![[r#"
+            setting `kafka` is empty: a process with the roles `stream` shares it, and the embedded log belongs to one process; name the brokers, such as `kafka-1:9092`
+            setting `redis` is empty: a process with the roles `stream` shares it, and the embedded online store belongs to one process; name a Redis, such as `redis://redis-1:6379`
+            setting `registry` is empty: a process with the roles `stream` shares it, and the SQLite registry belongs to one process; name a PostgreSQL, such as `postgres://freshet@db-1/freshet`"#]]
+        .assert_eq(&mistakes(&[("roles", "stream")]));
+        let servers = [("roles", "api"), ("kafka", "k:1"), ("redis", "redis://r"), ("registry", "postgres://p")];
+        expect_test::expect!["setting `offline` is empty: a process with the roles `api` shares it, and the offline store in `data_dir` belongs to one process; name a place that all see, such as `s3://bucket/freshet`"]
+            .assert_eq(&mistakes(&servers));
+        let mut complete = servers.to_vec();
+        complete.push(("offline", "s3://bucket/shop"));
+        let config = resolve(&complete, &[], "").expect("complete");
+        assert!(config.roles.has(Role::Api) && !config.roles.has(Role::Stream));
+    }
+
+    #[test]
+    fn secrets_are_used_and_never_shown() {
+        let config = resolve(
+            &[("kafka", "k:1"), ("kafka_options", "sasl.password=hunter2"), ("redis", "redis://:hunter2@r")],
+            &[("FRESHET_REGISTRY", "postgres://ada:hunter2@p/shop")],
+            "",
+        );
+        let config = config.expect("all right");
+        assert_eq!(config.kafka.as_ref().expect("given").options, [("sasl.password".to_owned(), "hunter2".to_owned())]);
+        assert_eq!(config.registry.as_deref(), Some("postgres://ada:hunter2@p/shop"));
+        assert_eq!(find(&config, "registry").value, "postgres://ada:***@p/shop");
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+
+    #[test]
+    fn a_shutdown_waits_for_load_balancers_only_where_there_may_be_one() {
+        let delay = |flags: &[(&str, &str)]| resolve(flags, &[], "").expect("all right").drain_delay.as_millis();
+        assert_eq!(delay(&[("listen", "127.0.0.1:1")]), 0);
+        assert_eq!(delay(&[("listen", "0.0.0.0:1")]), 3_000);
+        assert_eq!(delay(&[("listen", "0.0.0.0:1"), ("drain_delay_ms", "0")]), 0);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use crate::app::App;
 use crate::cli::output;
-use crate::config::Config;
+use crate::config::{Config, File};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,24 @@ pub(super) struct Settings {
     /// The name space of this process
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+    /// What this process does of the work: api, stream, archive; all where it is not given
+    #[arg(long, value_name = "ROLE,…")]
+    roles: Option<String>,
+    /// Brokers of the event log; embedded where it is not given
+    #[arg(long, value_name = "HOST:PORT,…")]
+    kafka: Option<String>,
+    /// Create topics that Kafka does not have
+    #[arg(long)]
+    create_topics: bool,
+    /// The online store; embedded where it is not given
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// A PostgreSQL for the registry; SQLite where it is not given
+    #[arg(long, value_name = "URL")]
+    registry: Option<String>,
+    /// The offline store, a folder or s3://…; a folder in the data folder where it is not given
+    #[arg(long, value_name = "PLACE")]
+    offline: Option<String>,
     /// Any other setting, by name; `freshet config` lists them
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = output::pair)]
     set: Vec<(String, String)>,
@@ -52,17 +70,27 @@ impl Settings {
     }
 
     pub fn config(&self) -> anyhow::Result<Config> {
-        let mut flags = BTreeMap::new();
-        for (name, value) in [("data_dir", &self.data_dir), ("listen", &self.listen), ("project", &self.project)] {
-            flags.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
-        }
-        flags.extend(self.set.iter().cloned());
-        let file = self.file()?;
-        Config::resolve(&flags, |name| std::env::var(name).ok(), file.as_deref())
+        Config::resolve(&self.flags(), |name| std::env::var(name).ok(), self.file()?.as_ref())
             .map_err(|mistakes| anyhow!("{}", mistakes.join("\n")))
     }
 
-    fn file(&self) -> anyhow::Result<Option<String>> {
+    fn flags(&self) -> BTreeMap<String, String> {
+        let named = [
+            ("data_dir", &self.data_dir),
+            ("listen", &self.listen),
+            ("project", &self.project),
+            ("roles", &self.roles),
+            ("kafka", &self.kafka),
+            ("redis", &self.redis),
+            ("registry", &self.registry),
+            ("offline", &self.offline),
+        ];
+        let given = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let create_topics = self.create_topics.then(|| ("create_topics".to_owned(), "true".to_owned()));
+        given.chain(create_topics).chain(self.set.iter().cloned()).collect()
+    }
+
+    fn file(&self) -> anyhow::Result<Option<File>> {
         let usual = PathBuf::from("freshet.yaml");
         let path = match &self.config {
             Some(path) => path,
@@ -70,7 +98,7 @@ impl Settings {
             None => return Ok(None),
         };
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Some(text))
+        Ok(Some(File { path: path.display().to_string(), text }))
     }
 }
 

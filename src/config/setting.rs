@@ -1,0 +1,69 @@
+//! One setting: its name, its default, its value as it may be shown, and where that came from.
+
+use std::fmt;
+
+/// One setting as `freshet config` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub name: &'static str,
+    /// Secrets hidden.
+    pub value: String,
+    pub origin: Origin,
+    pub help: &'static str,
+}
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Flag,
+    Environment,
+    /// The path of the settings file.
+    File(String),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Flag => "flag",
+            Origin::Environment => "environment",
+            Origin::File(path) => path,
+            Origin::Default => "default",
+        })
+    }
+}
+
+/// Name, default, and what it is.
+pub(super) const SETTINGS: [(&str, &str, &str); 23] = [
+    ("data_dir", "freshet-data", "where the embedded parts keep their data"),
+    ("listen", "127.0.0.1:6566", "the address to serve on"),
+    ("project", "default", "the name space of this process"),
+    ("roles", "api,stream,archive", "what this process does of the work"),
+    ("kafka", "", "brokers of the event log, `host:port,host:port`; empty: embedded"),
+    ("kafka_options", "", "`name=value;name=value` for the Kafka client: SASL, TLS"),
+    ("create_topics", "false", "whether an apply creates topics that Kafka does not have"),
+    ("kafka_replication", "1", "copies of each partition of a topic that an apply creates"),
+    ("instance_id", "", "this process within its consumer groups, over restarts; empty: host name and `listen`"),
+    ("session_timeout_ms", "10000", "after how long a silent process loses its partitions"),
+    ("redis", "", "URL of the online store, `redis://`, `rediss://` or `redis+cluster://`; empty: embedded"),
+    ("redis_wait", "0", "replicas that have to acknowledge a flush"),
+    ("redis_wait_ms", "100", "how long a flush waits for them"),
+    ("registry", "", "URL of the registry, `postgres://`; empty: SQLite in `data_dir`"),
+    ("registry_poll_ms", "500", "how often the registry is asked for what other processes applied"),
+    (
+        "offline",
+        "",
+        "the offline store, a folder, `file://`, `s3://`, `gs://` or `az://`; empty: `offline` in `data_dir`",
+    ),
+    ("partitions", "4", "partitions of a topic that an apply creates"),
+    ("flush_interval_ms", "20", "how long a folded event may wait before lookups see it"),
+    ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),
+    ("worker_cache_mb", "256", "memory for rows that the stream worker keeps at hand"),
+    ("store_cache_mb", "256", "memory for the embedded online store's cache"),
+    ("parity_sample", "100", "one looked-up row in so many is logged for parity; 0: none"),
+    (
+        "drain_delay_ms",
+        "",
+        "how long a shutdown answers requests on after `/readyz` turned 503; empty: 0 on a loopback address, else 3000",
+    ),
+];
