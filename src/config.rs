@@ -205,18 +205,12 @@ fn drain_delay(check: &mut Check, listen: Option<SocketAddr>) -> Duration {
 
 /// A process that does a part of the work does it on what others see too.
 fn shared_parts(check: &mut Check, roles: &Roles) {
-    let mut parts = vec![
+    let parts = [
         ("kafka", "the embedded log", "the brokers, such as `kafka-1:9092`"),
         ("redis", "the embedded online store", "a Redis, such as `redis://redis-1:6379`"),
         ("registry", "the SQLite registry", "a PostgreSQL, such as `postgres://freshet@db-1/freshet`"),
+        ("offline", "the offline store in `data_dir`", "a place that all see, such as `s3://bucket/freshet`"),
     ];
-    if roles.has(Role::Api) != roles.has(Role::Archive) {
-        parts.push((
-            "offline",
-            "the offline store in `data_dir`",
-            "a place that all see, such as `s3://bucket/freshet`",
-        ));
-    }
     for (name, embedded, mend) in parts {
         if check.text(name).is_empty() {
             let detail = format!("a process with the roles `{roles}` shares it, and {embedded} belongs to one process");
@@ -308,7 +302,8 @@ mod tests {
         expect_test::expect![[r#"
             setting `kafka` is empty: a process with the roles `stream` shares it, and the embedded log belongs to one process; name the brokers, such as `kafka-1:9092`
             setting `redis` is empty: a process with the roles `stream` shares it, and the embedded online store belongs to one process; name a Redis, such as `redis://redis-1:6379`
-            setting `registry` is empty: a process with the roles `stream` shares it, and the SQLite registry belongs to one process; name a PostgreSQL, such as `postgres://freshet@db-1/freshet`"#]]
+            setting `registry` is empty: a process with the roles `stream` shares it, and the SQLite registry belongs to one process; name a PostgreSQL, such as `postgres://freshet@db-1/freshet`
+            setting `offline` is empty: a process with the roles `stream` shares it, and the offline store in `data_dir` belongs to one process; name a place that all see, such as `s3://bucket/freshet`"#]]
         .assert_eq(&mistakes(&[("roles", "stream")]));
         let servers = [("roles", "api"), ("kafka", "k:1"), ("redis", "redis://r"), ("registry", "postgres://p")];
         expect_test::expect!["setting `offline` is empty: a process with the roles `api` shares it, and the offline store in `data_dir` belongs to one process; name a place that all see, such as `s3://bucket/freshet`"]

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::problem::Problem;
 use crate::clock::Clock;
+use crate::kernel::definition::Source;
 use crate::registry::{self, Job, JobState, Registry};
 
 /// Jobs that wait to start; one more is refused.
@@ -230,12 +231,9 @@ pub(super) async fn blocking(work: impl FnOnce() -> Result<Value, String> + Send
 
 /// Waits until everything that the log held when the job was asked for is archived: a job sees every event that was
 /// acknowledged before.
-pub(super) async fn archived_until_now(
-    state: &State,
-    source: &crate::kernel::definition::Source,
-) -> Result<(), String> {
+pub(super) async fn archived_until_now(state: &State, source: &Arc<Source>) -> Result<(), String> {
     let ends = state.log.bounds(&source.topic).await.map_err(|error| error.to_string())?;
     let ends = (0..).zip(ends).map(|(partition, held)| (partition, held.end)).collect();
-    let waited = state.archived.wait_until(&source.name, &ends, std::time::Duration::from_secs(60)).await;
+    let waited = state.archived.wait_until(source, &ends, std::time::Duration::from_secs(60)).await;
     waited.map_err(|error| error.to_string())
 }

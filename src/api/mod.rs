@@ -12,7 +12,9 @@ mod online_features;
 mod parity;
 mod path;
 mod problem;
+mod readiness;
 mod state;
+mod status;
 mod system;
 mod training_sets;
 
@@ -24,16 +26,23 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use crate::config::Role;
+
 pub use events::{EventRejection, IngestAnswer, accept};
 pub use jobs::{Jobs, run_jobs};
+pub use readiness::{Phase, starting};
 pub use state::{Limits, State};
 
-/// Everything that the service answers.
+/// Everything that a process answers: without the `api` role its probes, status and metrics.
 pub fn router(state: State) -> Router {
     let limit = state.limits.body_bytes;
-    let (router, description) = described(state.limits).split_for_parts();
+    let router = if state.roles.has(Role::Api) {
+        let (router, description) = described(state.limits).split_for_parts();
+        router.merge(docs::routes(description))
+    } else {
+        probes().split_for_parts().0
+    };
     router
-        .merge(docs::routes(description))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(state.clone(), system::measure))
@@ -69,7 +78,12 @@ fn described(limits: Limits) -> OpenApiRouter<State> {
         .routes(routes!(parity::check))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
-        .routes(routes!(system::status))
+        .merge(probes())
+}
+
+fn probes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(status::status))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
         .routes(routes!(system::metrics))

@@ -1,13 +1,13 @@
 //! What handlers share: the stores, the drivers' hands, and the limits.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::Jobs;
+use crate::api::{Jobs, Phase};
 use crate::archive;
 use crate::clock::Clock;
+use crate::config::Roles;
 use crate::event_log::EventLog;
 use crate::kernel::name::Name;
 use crate::offline::Folder;
@@ -30,11 +30,13 @@ pub struct State {
     pub metrics: Metrics,
     /// What the stream worker of this process reports.
     pub stream: watch::Receiver<stream::Progress>,
-    pub archived: archive::Progress,
+    pub archived: archive::Reached,
     pub jobs: Jobs,
     /// Of the offline store.
     pub folder: Folder,
     pub project: Name,
+    pub roles: Roles,
+    pub phase: watch::Receiver<Phase>,
     pub limits: Limits,
     /// Partitions of topics that an apply creates.
     pub partitions: u32,
@@ -52,16 +54,5 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { body_bytes: 16 << 20, spine_bytes: 256 << 20, events: 50_000 }
-    }
-}
-
-impl State {
-    /// What the archive of this process has of a source, by partition.
-    pub fn archived_offsets(&self, source: &Name) -> BTreeMap<u32, u64> {
-        let standings = self.archived.standings().into_iter();
-        standings
-            .filter(|((name, _), _)| name == source)
-            .map(|((_, partition), it)| (partition, it.archived_to))
-            .collect()
     }
 }

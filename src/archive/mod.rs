@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use crate::kernel::time::Micros;
 
-pub use progress::{Progress, Standing, WaitError};
+pub use progress::{Progress, Standing};
+pub use reached::{Reached, WaitError};
 pub use run::{Archiver, run};
 
 mod lanes;
 mod progress;
+mod reached;
 mod run;
 mod session;
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -14,6 +13,7 @@ use crate::kernel::name::Name;
 pub struct Progress {
     standings: Arc<watch::Sender<BTreeMap<(Name, u32), Standing>>>,
     waiting: Arc<AtomicUsize>,
+    listening: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +24,9 @@ pub struct Standing {
     pub stopped: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WaitError {
-    #[error(
-        "source `{dataset}`, partition {partition} was not archived up to offset {wanted} in time; it is at {}",
-        archived_to.map_or("no offset yet".to_owned(), |offset| format!("offset {offset}"))
-    )]
-    TimedOut { dataset: Name, partition: u32, wanted: u64, archived_to: Option<u64> },
-    #[error("source `{dataset}`, partition {partition} is no longer archived: {reason}")]
-    Stopped { dataset: Name, partition: u32, reason: String },
-}
-
 impl Default for Progress {
     fn default() -> Progress {
-        Progress { standings: Arc::new(watch::Sender::default()), waiting: Arc::default() }
+        Progress { standings: Arc::new(watch::Sender::default()), waiting: Arc::default(), listening: Arc::default() }
     }
 }
 
@@ -51,20 +40,22 @@ impl Progress {
         self.standings.borrow().clone()
     }
 
-    /// Returns once every partition is archived up to its offset: the log's end when the job was asked for. While
-    /// anybody waits, the archiver commits what it has without waiting for more.
-    pub async fn wait_until(
-        &self,
-        source: &Name,
-        offsets: &BTreeMap<u32, u64>,
-        limit: Duration,
-    ) -> Result<(), WaitError> {
-        let _waiting = Waiting::new(self);
-        let mut changes = self.standings.subscribe();
-        let reached = changes.wait_for(|standings| self::missing(standings, source, offsets).is_none_or(is_final));
-        // The sender lives in `self`: the wait ends by a change or by the limit.
-        let _ = tokio::time::timeout(limit, reached).await;
-        self::missing(&self.standings.borrow(), source, offsets).map_or(Ok(()), Err)
+    /// Whether the archiver of this process is in its group.
+    pub fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::SeqCst)
+    }
+
+    /// Until it is dropped, the archiver commits what it has without waiting for more.
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting::new(self)
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<BTreeMap<(Name, u32), Standing>> {
+        self.standings.subscribe()
+    }
+
+    pub(super) fn listening(&self, listening: bool) {
+        self.listening.store(listening, Ordering::SeqCst);
     }
 
     pub(super) fn is_awaited(&self) -> bool {
@@ -86,7 +77,7 @@ impl Progress {
 }
 
 /// Counts one that waits, until it is dropped.
-struct Waiting(Arc<AtomicUsize>);
+pub(super) struct Waiting(Arc<AtomicUsize>);
 
 impl Waiting {
     fn new(progress: &Progress) -> Waiting {
@@ -99,26 +90,4 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-fn is_final(error: WaitError) -> bool {
-    matches!(error, WaitError::Stopped { .. })
-}
-
-/// What keeps the first partition that is not there yet.
-fn missing(
-    standings: &BTreeMap<(Name, u32), Standing>,
-    source: &Name,
-    offsets: &BTreeMap<u32, u64>,
-) -> Option<WaitError> {
-    offsets.iter().find_map(|(partition, wanted)| {
-        let (dataset, partition, wanted) = (source.clone(), *partition, *wanted);
-        let standing = standings.get(&(source.clone(), partition));
-        let archived_to = standing.map(|standing| standing.archived_to);
-        let behind = archived_to.is_none_or(|archived_to| archived_to < wanted);
-        behind.then(|| match standing.and_then(|standing| standing.stopped.clone()) {
-            Some(reason) => WaitError::Stopped { dataset, partition, reason },
-            None => WaitError::TimedOut { dataset, partition, wanted, archived_to },
-        })
-    })
 }

@@ -62,7 +62,11 @@ where
         () = &mut shutdown => return Ok(Ended::Shutdown),
         begun = Session::begin(archiver) => begun,
     };
-    begun?.run(shutdown).await
+    let session = begun?;
+    archiver.progress.listening(true);
+    let ended = session.run(shutdown).await;
+    archiver.progress.listening(false);
+    ended
 }
 
 /// A source is known a moment before its topic is created.

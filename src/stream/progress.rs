@@ -13,6 +13,7 @@ use crate::online::{Advance, Position};
 /// A worker's own view: of the partitions that it holds, since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
+    pub standing: Standing,
     pub partitions: BTreeMap<TopicPartition, PartitionProgress>,
     pub versions: BTreeMap<Fingerprint, VersionProgress>,
     pub sources: BTreeMap<Name, SourceProgress>,
@@ -22,6 +23,18 @@ pub struct Progress {
     pub refused_flushes: BTreeMap<Refusal, u64>,
     pub cached_bytes: usize,
     pub unflushed_bytes: usize,
+}
+
+/// Where the worker stands in its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Not a member, or on the way out.
+    #[default]
+    Joining,
+    /// The store has not said yet from where some partition is to be folded.
+    Claiming,
+    /// Whatever is assigned is folded as it comes.
+    Reading,
 }
 
 #[derive(Clone, Debug, PartialEq)]

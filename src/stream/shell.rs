@@ -15,7 +15,7 @@ use crate::online::OnlineStore;
 use crate::stream::calls;
 use crate::stream::retry::Backoff;
 use crate::stream::run::{Error, Options};
-use crate::stream::{Effect, Progress, Signal, Ticket, Worker};
+use crate::stream::{Effect, Progress, Signal, Standing, Ticket, Worker};
 
 /// How long the consumer rests after it failed for now.
 const REST: Duration = Duration::from_millis(500);
@@ -88,7 +88,11 @@ impl Shell {
     }
 
     pub fn progress(&self) -> Progress {
-        self.worker.progress()
+        let mut progress = self.worker.progress();
+        if self.stage != Stage::Joined {
+            progress.standing = Standing::Joining;
+        }
+        progress
     }
 
     pub fn is_closed(&self) -> bool {

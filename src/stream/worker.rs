@@ -13,7 +13,7 @@ use crate::kernel::time::EventTime;
 use crate::online::{Claim, Nonce, PartKey};
 use crate::stream::cache::Cache;
 use crate::stream::partition::{Hold, Lane, LaneId, Partition, Phase};
-use crate::stream::progress::{PartitionProgress, Progress, Refusal, SourceProgress, VersionProgress};
+use crate::stream::progress::{PartitionProgress, Progress, Refusal, SourceProgress, Standing, VersionProgress};
 use crate::stream::shard::Shards;
 use crate::stream::{Bounds, Effect, Settings, Signal, Ticket};
 
@@ -96,7 +96,9 @@ impl Worker {
                 versions.entry(*version).or_default().caught_up.insert(partition.at.partition);
             }
         }
+        let is_claiming = self.partitions.values().any(|partition| matches!(partition.phase, Phase::Claiming));
         Progress {
+            standing: if is_claiming { Standing::Claiming } else { Standing::Reading },
             partitions: self.partitions.iter().map(|(at, partition)| (at.clone(), progress_of(partition))).collect(),
             versions,
             sources: self.sources.clone(),

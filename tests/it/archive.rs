@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::expect;
-use freshet::archive::{Archiver, Error, Progress, Settings, WaitError, run};
+use freshet::archive::{Archiver, Error, Progress, Reached, Settings, WaitError, run};
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::{EventLog, NewRecord};
@@ -68,7 +68,7 @@ impl Project {
     }
 
     /// Commits only when somebody waits, in pieces of a few events.
-    async fn archive_while<T>(&self, group: &str, act: impl AsyncFnOnce(&Progress) -> T) -> (Result<(), Error>, T) {
+    async fn archive_while<T>(&self, group: &str, act: impl AsyncFnOnce(&Reached) -> T) -> (Result<(), Error>, T) {
         let progress = Progress::default();
         let archiver = Archiver {
             log: self.log.clone(),
@@ -80,7 +80,7 @@ impl Project {
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let acting = async {
-            let answer = act(&progress).await;
+            let answer = act(&Reached::new(progress, self.archive())).await;
             drop(stop);
             answer
         };
@@ -94,7 +94,7 @@ impl Project {
 
     async fn archive_all(&self, group: &str, source: &Arc<Source>) {
         let ends = self.ends(source).await;
-        let wait = async |progress: &Progress| progress.wait_until(&source.name, &ends, LIMIT).await;
+        let wait = async |reached: &Reached| reached.wait_until(source, &ends, LIMIT).await;
         let (ran, waited) = self.archive_while(group, wait).await;
         ran.expect("stopped in order");
         waited.expect("archived in time");
@@ -152,13 +152,13 @@ async fn a_source_that_appears_is_archived_too() {
     let (clicks, taps) = (source("clicks"), source("taps"));
     let project = Project::new(&[&clicks]).await;
     project.append(&clicks, 10).await;
-    let appear = async |progress: &Progress| {
-        progress.wait_until(&clicks.name, &project.ends(&clicks).await, LIMIT).await.expect("archived in time");
+    let appear = async |reached: &Reached| {
+        reached.wait_until(&clicks, &project.ends(&clicks).await, LIMIT).await.expect("archived in time");
         // Known before its topic exists, as between an apply and the topic's creation.
         project.sources.lock().expect("no panic").push(taps.clone());
         project.log.create_topic(&taps.topic, PARTITIONS).await.expect("created");
         project.append(&taps, 10).await;
-        progress.wait_until(&taps.name, &project.ends(&taps).await, LIMIT).await.expect("archived in time");
+        reached.wait_until(&taps, &project.ends(&taps).await, LIMIT).await.expect("archived in time");
     };
     project.archive_while("archive", appear).await.0.expect("stopped in order");
     assert_eq!(project.archived(&clicks), project.everything(&clicks).await);
@@ -174,10 +174,10 @@ async fn a_broken_archive_stops_its_partition_and_tells_who_waits() {
     remove_second_commit(project.folder.path());
     project.append(&clicks, 60).await;
     let ends = project.ends(&clicks).await;
-    let both = async |progress: &Progress| {
+    let both = async |reached: &Reached| {
         let of = async |partition: u32| {
             let end = BTreeMap::from([(partition, ends[&partition])]);
-            progress.wait_until(&clicks.name, &end, LIMIT).await
+            reached.wait_until(&clicks, &end, LIMIT).await
         };
         (of(0).await, of(1).await)
     };

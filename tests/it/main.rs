@@ -14,6 +14,7 @@ mod layers;
 mod openapi;
 mod oracle;
 mod point_in_time;
+mod process;
 mod protocol;
 mod service;
 mod stream_run;

@@ -7,7 +7,6 @@
 //! A chunk that was not answered is sent again by the next round: some of those are in the log already, and their
 //! ids tell. Flushes and commits run every few milliseconds, so kills at random moments hit them too.
 
-mod process;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::http::{Answer, Api};
-use process::Process;
+use crate::process::Process;
 use traffic::{Event, ITEMS, Totals, Traffic, USERS};
 
 const ROUNDS: usize = 50;

@@ -3,16 +3,17 @@
 use expect_test::expect;
 use serde_json::json;
 
-use super::{Service, pretty, problem};
+use super::{Service, pretty, problem, until};
+
+const ROLES: [&str; 3] = ["api", "stream", "archive"];
 
 #[tokio::test]
 async fn a_service_without_definitions_is_alive_and_ready() {
     let service = Service::empty().await;
-    for path in ["/healthz", "/readyz"] {
-        assert_eq!(service.api.get(path).await.status, 200, "{path}");
-    }
+    assert_eq!(service.api.get("/healthz").await.status, 200);
+    until("it is ready", async || (service.api.get("/readyz").await.status == 200).then_some(())).await;
     let status = service.api.get("/v1/status").await.json();
-    assert_eq!(status, json!({ "revision": 0, "project": "default", "partitions": [], "views": [] }));
+    assert_eq!(status, json!({ "revision": 0, "project": "default", "roles": ROLES, "partitions": [], "views": [] }));
     service.stop().await;
 }
 
@@ -28,6 +29,11 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
         {
           "revision": 1,
           "project": "default",
+          "roles": [
+            "api",
+            "stream",
+            "archive"
+          ],
           "partitions": [
             {
               "source": "clicks",

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::http::Api;
 
@@ -52,7 +54,13 @@ impl Process {
     pub async fn stop(mut self) {
         let killed = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
         assert!(killed.expect("there is a shell").success());
-        let status = self.child.wait().expect("it was started here");
+        let status = loop {
+            match self.child.try_wait().expect("it was started here") {
+                Some(status) => break status,
+                // Others go on meanwhile.
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        };
         assert!(status.success(), "{status}:\n{}", self.last_words().await);
     }
 

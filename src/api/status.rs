@@ -1,0 +1,161 @@
+//! `/v1/status`: how far each partition is, and what became of its events.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::State;
+use crate::api::problem::Problem;
+use crate::config::Role;
+use crate::event_log::TopicPartition;
+use crate::kernel::definition::Source;
+use crate::kernel::engine::Counts;
+use crate::registry::catalogue::{Catalogue, Version};
+use crate::stream::Progress;
+
+/// How the service is doing.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    /// Of the definitions; 0 before the first apply.
+    revision: u64,
+    project: String,
+    /// Of this process; counts of views are its own too.
+    roles: Vec<&'static str>,
+    partitions: Vec<PartitionStatus>,
+    views: Vec<ViewStatus>,
+}
+
+/// One partition of a source's topic.
+#[derive(Serialize, ToSchema)]
+struct PartitionStatus {
+    source: String,
+    topic: String,
+    partition: u32,
+    /// First offset that the log holds, and the next that it will give.
+    log_start: u64,
+    log_end: u64,
+    /// What lookups see: everything below is in the online store.
+    folded_to: Option<u64>,
+    /// Records that lookups do not see yet.
+    lag: Option<u64>,
+    /// Everything below is in the archive.
+    archived_to: Option<u64>,
+    /// Newest event time that was folded.
+    newest_event_time: Option<String>,
+    /// Why it is not read, where it is not.
+    stopped: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ViewStatus {
+    view: String,
+    version: String,
+    /// `live`, or `building` until it has caught up with the log.
+    state: &'static str,
+    applied: u64,
+    late: u64,
+    duplicate: u64,
+    null_key: u64,
+    /// Left out by `where`.
+    filtered: u64,
+    expression_failed: u64,
+    nan_skipped: u64,
+    too_long_skipped: u64,
+}
+
+/// How far each source is, and what became of its events
+#[utoipa::path(get, operation_id = "show_status", path = "/v1/status", tag = "system",
+    responses(
+        (status = 200, description = "Sources and views", body = Status),
+        (status = 503, description = "The log or a store is away", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>, Problem> {
+    let catalogue = state.catalogues.current();
+    let progress = state.stream.borrow().clone();
+    let mut partitions = Vec::new();
+    for source in &catalogue.plan.sources {
+        partitions.extend(partitions_of(&state, &catalogue, &progress, source).await?);
+    }
+    let views = catalogue.versions.iter().map(|version| view_status(version, counts_of(&progress, version)));
+    Ok(Json(Status {
+        revision: catalogue.revision,
+        project: state.project.to_string(),
+        roles: state.roles.iter().map(Role::as_str).collect(),
+        partitions,
+        views: views.collect(),
+    }))
+}
+
+async fn partitions_of(
+    state: &State,
+    catalogue: &Catalogue,
+    progress: &Progress,
+    source: &Arc<Source>,
+) -> Result<Vec<PartitionStatus>, Problem> {
+    let bounds = state.log.bounds(&source.topic).await?;
+    let places: Vec<TopicPartition> =
+        (0..bounds.len() as u32).map(|partition| TopicPartition { topic: source.topic.clone(), partition }).collect();
+    let archived = state.archived.offsets(source, 0..bounds.len() as u32).await.map_err(|it| Problem::internal(&it))?;
+    let folded = match places.iter().all(|place| progress.partitions.contains_key(place)) {
+        true => BTreeMap::new(),
+        false => folded_by_others(state, catalogue, source).await?,
+    };
+    let of = |(place, held): (TopicPartition, Range<u64>)| {
+        let ours = progress.partitions.get(&place);
+        let folded_to = ours.map(|it| it.flushed).or_else(|| folded.get(&place.partition).copied());
+        PartitionStatus {
+            source: source.name.to_string(),
+            log_start: held.start,
+            log_end: held.end,
+            folded_to,
+            lag: folded_to.map(|it| held.end.saturating_sub(it)),
+            archived_to: archived.get(&place.partition).copied(),
+            newest_event_time: ours.and_then(|it| it.newest_event_time).map(|it| it.to_string()),
+            stopped: ours.and_then(|it| it.stopped.clone()),
+            topic: place.topic,
+            partition: place.partition,
+        }
+    };
+    Ok(places.into_iter().zip(bounds).map(of).collect())
+}
+
+/// What the store has of each partition, for every version and in every shard: so partitions are seen that another
+/// process folds. One of which a version has nothing yet is left out.
+async fn folded_by_others(
+    state: &State,
+    catalogue: &Catalogue,
+    source: &Source,
+) -> Result<BTreeMap<u32, u64>, Problem> {
+    let mut folded: BTreeMap<u32, u64> = BTreeMap::new();
+    for view in catalogue.written().iter().filter(|view| view.source.topic == source.topic) {
+        for (_, partition, offset) in state.online.offsets(view.fingerprint).await? {
+            folded.entry(partition).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
+        }
+    }
+    Ok(folded)
+}
+
+fn view_status(version: &Version, counts: Counts) -> ViewStatus {
+    ViewStatus {
+        view: version.view.name.to_string(),
+        version: version.view.fingerprint.to_string(),
+        state: version.state.as_str(),
+        applied: counts.applied,
+        late: counts.late,
+        duplicate: counts.duplicate,
+        null_key: counts.null_key,
+        filtered: counts.filtered,
+        expression_failed: counts.expression_failed,
+        nan_skipped: counts.nan_skipped,
+        too_long_skipped: counts.too_long_skipped,
+    }
+}
+
+/// Of the partitions that the worker of this process holds.
+pub(super) fn counts_of(progress: &Progress, version: &Version) -> Counts {
+    progress.versions.get(&version.view.fingerprint).map(|it| it.counts).unwrap_or_default()
+}

@@ -1,0 +1,80 @@
+//! The concrete log, stores and registry that the settings name: the only file that chooses them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::app::Error;
+use crate::config::Config;
+use crate::event_log::EventLog;
+use crate::event_log::embedded::EmbeddedLog;
+use crate::kernel::key::SHARDS;
+use crate::offline::Folder;
+use crate::online::{self, OnlineStore};
+use crate::registry::Registry;
+use crate::registry::sqlite::SqliteRegistry;
+
+/// How long a start waits for a server that is away: the whole installation may be starting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between attempts.
+const REST: Duration = Duration::from_millis(500);
+
+pub(super) struct Backends {
+    pub log: Arc<dyn EventLog>,
+    pub online: Arc<dyn OnlineStore>,
+    pub registry: Arc<dyn Registry>,
+    pub folder: Folder,
+}
+
+impl Backends {
+    /// `waiting_for` is told what is not there yet.
+    pub async fn open(config: &Config, waiting_for: &watch::Sender<String>) -> Result<Backends, Error> {
+        let root = &config.data_dir;
+        let cannot_create = |source| Error::Folder { place: root.display().to_string(), source };
+        std::fs::create_dir_all(root).map_err(cannot_create)?;
+        let log = patiently(waiting_for, async || log(config).await).await?;
+        let registry = patiently(waiting_for, async || registry(config).await).await?;
+        let shards = patiently(waiting_for, async || Ok(registry.shards(SHARDS).await?)).await?;
+        let online = patiently(waiting_for, async || online(config, shards).await).await?;
+        let folder = Folder::open(&root.join("offline"), &config.project);
+        Ok(Backends { log, online, registry, folder })
+    }
+}
+
+async fn log(config: &Config) -> Result<Arc<dyn EventLog>, Error> {
+    Ok(Arc::new(EmbeddedLog::open(&config.data_dir.join("log"))?))
+}
+
+async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {
+    Ok(Arc::new(SqliteRegistry::open(&config.data_dir.join("registry.sqlite"), &config.project).await?))
+}
+
+async fn online(config: &Config, shards: u16) -> Result<Arc<dyn OnlineStore>, Error> {
+    let options = online::EmbeddedOptions { shards, cache_bytes: config.store_cache_bytes };
+    let folder = config.data_dir.join("online").join(config.project.as_str());
+    Ok(Arc::new(online::Embedded::open(&folder, options)?))
+}
+
+/// Tries again for a while what may pass.
+async fn patiently<T>(
+    waiting_for: &watch::Sender<String>,
+    mut open: impl AsyncFnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match open().await {
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                // Once for each thing that is missing, and not for each attempt.
+                let told = waiting_for.send_replace(error.to_string());
+                if told != error.to_string() {
+                    tracing::warn!(%error, "waiting for at most {PATIENCE:?}");
+                }
+                sleep(REST).await;
+            }
+            opened => return opened,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What runs in the stream and archive roles, beside requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::watch;
+
+use crate::api::Phase;
+use crate::app::backends::Backends;
+use crate::app::promote::Promoter;
+use crate::app::{App, DRAIN, Error};
+use crate::archive::{self, Archiver};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::kernel::plan::ViewPlan;
+use crate::offline::Archive;
+use crate::online::OnlineStore;
+use crate::registry::catalogue::Catalogues;
+use crate::stream;
+
+/// How often rows whose time has passed are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+impl App {
+    /// The fold, and what belongs to it: the step to Live, and the rows that go.
+    pub(super) fn run_stream(
+        &mut self,
+        config: &Config,
+        backends: &Backends,
+        catalogues: &Catalogues,
+        progress: watch::Sender<stream::Progress>,
+        clock: Clock,
+    ) {
+        let Backends { log, online, .. } = backends;
+        let streamed = progress.subscribe();
+        let (sender, versions) = watch::channel(catalogues.current().written());
+        let worker = stream::Settings {
+            flush_interval: config.flush_interval,
+            cache_bytes: config.worker_cache_bytes,
+            ..stream::Settings::default()
+        };
+        let group = format!("freshet-{}-stream", config.project);
+        let options = stream::Options { group, worker, grace: DRAIN };
+        let closing = self.life.reaches(Phase::Closing);
+        let task = stream::run(log.clone(), online.clone(), versions, progress, clock.clone(), options, closing);
+        self.run(task.map(|result| result.map_err(Error::from)));
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(forward_versions(catalogues.clone(), sender, online.clone(), closing).map(Ok));
+        let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
+        self.run(promoter.run(self.life.reaches(Phase::Closing)));
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(expire(online.clone(), streamed, clock, closing).map(Ok));
+    }
+
+    pub(super) fn run_archive(
+        &mut self,
+        config: &Config,
+        backends: &Backends,
+        catalogues: &Catalogues,
+        progress: archive::Progress,
+        clock: Clock,
+    ) {
+        let catalogues = catalogues.clone();
+        let mut settings = archive::Settings::new(format!("freshet-{}-archive", config.project));
+        settings.interval = config.archive_interval;
+        let sources = move || catalogues.current().plan.sources.clone();
+        let archive = Archive::new(backends.folder.clone());
+        let archiver = Archiver { log: backends.log.clone(), archive, sources, clock, settings, progress };
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(archive::run(archiver, closing).map(|result| result.map_err(Error::from)));
+    }
+}
+
+/// Tells the stream what to write; rows of versions that are dropped go.
+async fn forward_versions(
+    catalogues: Catalogues,
+    versions: watch::Sender<Vec<Arc<ViewPlan>>>,
+    online: Arc<dyn OnlineStore>,
+    closing: impl Future<Output = ()>,
+) {
+    let mut changes = catalogues.subscribe();
+    let forward = async {
+        while changes.changed().await.is_ok() {
+            let written = changes.borrow_and_update().written();
+            let before = versions.send_replace(written.clone());
+            for gone in before.iter().filter(|view| written.iter().all(|kept| kept.fingerprint != view.fingerprint)) {
+                if let Err(error) = online.remove(gone.fingerprint).await {
+                    tracing::warn!(%error, view = %gone.name, "rows of a dropped version stay in the store");
+                }
+            }
+        }
+    };
+    tokio::select! { () = closing => {}, () = forward => {} }
+}
+
+async fn expire(
+    online: Arc<dyn OnlineStore>,
+    streamed: watch::Receiver<stream::Progress>,
+    clock: Clock,
+    closing: impl Future<Output = ()>,
+) {
+    let mut closing = std::pin::pin!(closing);
+    let mut every = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        tokio::select! { () = &mut closing => return, _ = every.tick() => {} }
+        let Some(until) = streamed.borrow().expiry_time(clock.now()) else { continue };
+        match online.expire(until).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "dropped rows whose time has passed"),
+            Err(error) => tracing::warn!(%error, "rows whose time has passed stay a while longer"),
+        }
+    }
+}

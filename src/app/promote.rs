@@ -1,0 +1,121 @@
+//! From Building to Live: a version is served once the store has everything that the log held when the version was
+//! first seen.
+//!
+//! ```text
+//! goal: the log's ends, once ─► positions in the store, again and again ─► all there ─► complete ─► live
+//! ```
+//!
+//! Positions are read from the store, so any number of stream processes share the work, and each of them may be the
+//! one that promotes: every step is idempotent. A live version whose shards were emptied is made complete again the
+//! same way. A restart may take a later goal, never an earlier one than the version's beginning.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::app::Error;
+use crate::app::backends::Backends;
+use crate::clock::Clock;
+use crate::event_log::EventLog;
+use crate::kernel::plan::{Fingerprint, ViewPlan};
+use crate::online::OnlineStore;
+use crate::registry::catalogue::{Catalogues, Version};
+use crate::registry::{Registry, VersionState};
+
+/// Between looks at the store: doubled from the first to the longest while nothing happens.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
+const LOOK_LONGEST: Duration = Duration::from_secs(1);
+
+pub(super) struct Promoter {
+    log: Arc<dyn EventLog>,
+    online: Arc<dyn OnlineStore>,
+    registry: Arc<dyn Registry>,
+    catalogues: Catalogues,
+    clock: Clock,
+    /// The log's end of each partition, for versions that are not complete.
+    goals: HashMap<Fingerprint, Vec<u64>>,
+}
+
+impl Promoter {
+    pub fn new(backends: &Backends, catalogues: Catalogues, clock: Clock) -> Promoter {
+        let Backends { log, online, registry, .. } = backends;
+        let (log, online, registry) = (log.clone(), online.clone(), registry.clone());
+        Promoter { log, online, registry, catalogues, clock, goals: HashMap::new() }
+    }
+
+    pub async fn run(mut self, closing: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut closing = std::pin::pin!(closing);
+        let mut applied = self.catalogues.subscribe();
+        let mut wait = LOOK_FIRST;
+        loop {
+            let before = self.goals.clone();
+            match self.look().await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "whether views are caught up cannot be told; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            wait = if self.goals == before { (wait * 2).min(LOOK_LONGEST) } else { LOOK_FIRST };
+            tokio::select! {
+                () = &mut closing => return Ok(()),
+                () = sleep(wait) => {}
+                changed = applied.changed() => match changed {
+                    Ok(()) => wait = LOOK_FIRST,
+                    Err(_) => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
+        let catalogue = self.catalogues.current();
+        self.goals.retain(|version, _| catalogue.version(*version).is_some());
+        let mut promoted = false;
+        for version in &catalogue.versions {
+            promoted |= self.look_at(version).await?;
+        }
+        if promoted {
+            self.catalogues.refresh(&*self.registry).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the version went live.
+    async fn look_at(&mut self, version: &Version) -> Result<bool, Error> {
+        if version.state != VersionState::Building || !self.is_caught_up(&version.view).await? {
+            return Ok(false);
+        }
+        self.registry.promote(version.view.fingerprint, self.clock.now()).await?;
+        self.goals.remove(&version.view.fingerprint);
+        tracing::info!(view = %version.view.name, version = %version.view.fingerprint, "live");
+        Ok(true)
+    }
+
+    /// One that is not kept online has nothing to catch up with.
+    async fn is_caught_up(&mut self, view: &ViewPlan) -> Result<bool, Error> {
+        if !view.online {
+            return Ok(true);
+        }
+        let Some(goal) = self.goal(view).await else { return Ok(false) };
+        let shards = usize::from(self.online.shards());
+        let mut reached = 0;
+        for (_, partition, offset) in self.online.offsets(view.fingerprint).await? {
+            reached += usize::from(goal.get(partition as usize).is_some_and(|end| offset >= *end));
+        }
+        Ok(reached == shards * goal.len())
+    }
+
+    /// `None`: a topic that the log does not know yet has no end that could be reached.
+    async fn goal(&mut self, view: &ViewPlan) -> Option<Vec<u64>> {
+        if let Some(goal) = self.goals.get(&view.fingerprint) {
+            return Some(goal.clone());
+        }
+        let bounds = self.log.bounds(&view.source.topic).await.ok()?;
+        let ends: Vec<u64> = bounds.iter().map(|held| held.end).collect();
+        self.goals.insert(view.fingerprint, ends.clone());
+        Some(ends)
+    }
+}
