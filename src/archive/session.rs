@@ -17,8 +17,7 @@ use crate::archive::{Error, Progress, Settings};
 use crate::clock::Clock;
 use crate::event_log::{self, Consumer, Delivery, EventLog, TopicPartition};
 use crate::kernel::definition::Source;
-use crate::kernel::event::{RawRecord, Rejection, decode};
-use crate::offline::{self, Archive, Committed, DeadLetter};
+use crate::offline::{self, Archive, Committed};
 
 /// How often the clock and the sources are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -162,7 +161,7 @@ impl<'a> Session<'a> {
             let (archive, chunk) = (self.archive.clone(), Arc::new(chunk));
             self.commits.push(Box::pin(async move {
                 let written = chunk.clone();
-                let outcome = retried(move || write(&archive, &written)).await;
+                let outcome = retried(move || archive.commit(&written.source, &written.span, &written.records)).await;
                 Finished { chunk, outcome }
             }));
         }
@@ -232,27 +231,5 @@ async fn retried<T: Send + 'static>(
             }
             outcome => return outcome,
         }
-    }
-}
-
-fn write(archive: &Archive, chunk: &Chunk) -> Result<Committed, offline::Error> {
-    let decoded = decode(&chunk.source, &chunk.records);
-    let letters = decoded.rejections.iter();
-    let letters: Vec<DeadLetter> =
-        letters.map(|rejection| dead_letter(&chunk.source, &chunk.records[rejection.index], rejection)).collect();
-    archive.commit(&chunk.source, &chunk.span, &decoded.events, &letters)
-}
-
-fn dead_letter(source: &Source, record: &RawRecord, rejection: &Rejection) -> DeadLetter {
-    DeadLetter {
-        topic: source.topic.clone(),
-        partition: record.partition,
-        offset: record.offset,
-        ingestion_time: record.ingestion_time,
-        schema_version: source.schema_version,
-        reason: rejection.reason.as_str().to_owned(),
-        field: rejection.field.clone(),
-        detail: rejection.detail.clone(),
-        raw: record.value.clone(),
     }
 }

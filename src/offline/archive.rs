@@ -1,5 +1,6 @@
-//! The archive: every decodable record of a source, late, clamped and duplicate ones too, without flags, for those
-//! are computed from record and definition when it is read; and beside them the dead letters.
+//! The archive: a copy of the log, record by record. Those that decode are kept as fields beside their raw bytes, late,
+//! clamped and duplicate ones too, without flags, for those are computed from record and definition when it is read;
+//! the others as dead letters. A source that decodes otherwise since then reads the raw bytes (`events.rs`).
 //!
 //! Promises: the records of a partition are in it once each and without a gap, whatever dies when, and however
 //! many archivers write. A batch is committed by one exclusive create of `_commits/<partition>/<from>`, which names
@@ -10,13 +11,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use crate::kernel::definition::Source;
-use crate::kernel::event::{Envelope, EventBatch};
+use crate::kernel::event::{Decoded, Envelope, EventBatch, RawRecord, Rejection, decode};
 use crate::kernel::key::Origin;
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
@@ -28,6 +29,7 @@ use crate::offline::{Error, Events, Folder, Scope, parquet_file};
 pub(super) const PARTITION: &str = "_partition";
 pub(super) const OFFSET: &str = "_offset";
 pub(super) const INGESTION_TIME: &str = "_ingestion_time";
+pub(super) const RAW: &str = "_raw";
 
 /// One project's archive. Clones share it.
 #[derive(Clone, Debug)]
@@ -89,22 +91,25 @@ impl Archive {
         Ok(from)
     }
 
-    /// Archives the events and dead letters that the records of `span` became, all of them or none. The span starts
-    /// where the last commit ends, or is the first.
-    pub fn commit(
-        &self,
-        source: &Source,
-        span: &Span,
-        events: &EventBatch,
-        dead_letters: &[DeadLetter],
-    ) -> Result<Committed, Error> {
+    /// Where the partition's first commit starts; `None` before it.
+    pub fn start(&self, source: &Source, partition: u32) -> Result<Option<u64>, Error> {
+        let Some(first) = self.starts(source, partition)?.first().copied() else { return Ok(None) };
+        Ok(self.commit_at(source, partition, first)?.map(|commit| commit.from))
+    }
+
+    /// Archives the records of `span`, each as the event or the dead letter that the source makes of it; all of them
+    /// or none. They are in the order of their offsets; the span starts where the last commit ends, or is the first.
+    pub fn commit(&self, source: &Source, span: &Span, records: &[RawRecord]) -> Result<Committed, Error> {
         let (from, to) = (span.offsets.start, span.offsets.end);
         if let Some(commit) = self.commit_at(source, span.partition, from)? {
             return Ok(Committed::AlreadyCommitted { to: commit.to });
         }
+        let decoded = decode(source, records);
+        let letter = |rejection: &Rejection| DeadLetter::new(source, &records[rejection.index], rejection);
+        let letters: Vec<DeadLetter> = decoded.rejections.iter().map(letter).collect();
         let mut commit = Commit::new(source, from, to);
-        commit.files = self.write_events(source, span, events)?;
-        commit.dead_letters = dead_letters::write(&self.folder, source, span, dead_letters)?;
+        commit.files = self.write_events(source, span, &decoded, records)?;
+        commit.dead_letters = dead_letters::write(&self.folder, source, span, &letters)?;
         match self.folder.create(&commit::path(source.name.as_str(), span.partition, from), &commit.encode())? {
             Created::Done => Ok(Committed::Done),
             Created::AlreadyExists => self.give_way(source, span, &commit),
@@ -133,21 +138,39 @@ impl Archive {
     }
 
     /// The pinned events in scope: a batch or none for each commit, partition by partition, each in the order of its
-    /// offsets. `source` says which fields: one that a file does not have yet is null in its rows.
+    /// offsets. They are what `source` decodes now, whatever it was when they were archived.
     pub fn read(&self, source: &Arc<Source>, pinned: &Pinned, scope: &Scope) -> Events {
         Events::new(self.folder.clone(), source.clone(), pinned, scope)
     }
 
     fn chain(&self, source: &Source, partition: u32) -> Result<Vec<Commit>, Error> {
         let mut chain = Vec::new();
-        let folder = format!("{}/{partition}", commit::folder(source.name.as_str()));
-        for name in self.folder.list(&folder)? {
-            let path = format!("{folder}/{name}");
+        for start in self.starts(source, partition)? {
+            let path = commit::path(source.name.as_str(), partition, start);
             let json = self.folder.get(&path)?.ok_or_else(|| Error::damaged(&path, "removed while it was read"))?;
             chain.push(Commit::decode(&path, &json)?);
         }
         commit::verify(source, partition, &chain)?;
         Ok(chain)
+    }
+
+    /// The commit with `offset` among its records, which may also be a gap in the log.
+    pub(super) fn commit_holding(&self, source: &Source, partition: u32, offset: u64) -> Result<Option<Commit>, Error> {
+        // Whoever reads on from a commit's end finds the next one without a listing.
+        if let Some(commit) = self.commit_at(source, partition, offset)? {
+            return Ok(Some(commit));
+        }
+        let starts = self.starts(source, partition)?;
+        let Some(start) = starts.into_iter().rev().find(|start| *start <= offset) else { return Ok(None) };
+        Ok(self.commit_at(source, partition, start)?.filter(|commit| offset < commit.to))
+    }
+
+    fn starts(&self, source: &Source, partition: u32) -> Result<Vec<u64>, Error> {
+        let folder = format!("{}/{partition}", commit::folder(source.name.as_str()));
+        let start = |name: String| {
+            name.parse().map_err(|_| Error::damaged(&folder, format!("`{name}` is not the offset of a commit")))
+        };
+        self.folder.list(&folder)?.into_iter().map(start).collect()
     }
 
     fn commit_at(&self, source: &Source, partition: u32, from: u64) -> Result<Option<Commit>, Error> {
@@ -166,13 +189,20 @@ impl Archive {
     }
 
     /// One file for each day that the events happened on.
-    fn write_events(&self, source: &Source, span: &Span, events: &EventBatch) -> Result<Vec<EventFile>, Error> {
+    fn write_events(
+        &self,
+        source: &Source,
+        span: &Span,
+        decoded: &Decoded,
+        records: &[RawRecord],
+    ) -> Result<Vec<EventFile>, Error> {
+        let events = &decoded.events;
         let mut days: BTreeMap<EventTime, Vec<u32>> = BTreeMap::new();
         for (row, event) in events.events.iter().enumerate() {
             let row = u32::try_from(row).expect("a commit has fewer than 2^32 rows");
             days.entry(event.event_time.floor(Micros::DAY)).or_default().push(row);
         }
-        let rows = with_positions(events);
+        let rows = with_records(events, &raw(decoded, records));
         let write = |(day, of_day): (EventTime, Vec<u32>)| {
             let times = of_day.iter().map(|row| events.events[*row as usize].event_time.micros());
             let event_times = (times.clone().min().expect("a day has events"), times.max().expect("a day has events"));
@@ -209,8 +239,15 @@ fn pick(rows: &RecordBatch, of_day: Vec<u32>) -> RecordBatch {
     take_record_batch(rows, &UInt32Array::from(of_day)).expect("the indices are rows of the batch")
 }
 
-/// The fields, then where and when each record came in: what readers other than Freshet see as columns.
-fn with_positions(events: &EventBatch) -> RecordBatch {
+/// The raw bytes of each event, in the order of the events.
+fn raw(decoded: &Decoded, records: &[RawRecord]) -> BinaryArray {
+    let mut rejected = decoded.rejections.iter().map(|rejection| rejection.index).peekable();
+    let accepted = records.iter().enumerate().filter(|(index, _)| rejected.next_if_eq(index).is_none());
+    BinaryArray::from_iter_values(accepted.map(|(_, record)| &record.value))
+}
+
+/// The fields, then where and when each record came in and what it was: what readers other than Freshet see as columns.
+fn with_records(events: &EventBatch, raw: &BinaryArray) -> RecordBatch {
     let position = |event: &Envelope| match event.origin {
         Origin::Log { partition, offset } => (partition as i32, offset as i64),
         Origin::History { .. } => unreachable!("only the log is archived"),
@@ -221,16 +258,18 @@ fn with_positions(events: &EventBatch) -> RecordBatch {
     columns.push(Arc::new(Int32Array::from(partitions)) as ArrayRef);
     columns.push(Arc::new(Int64Array::from(offsets)));
     columns.push(Arc::new(TimestampMicrosecondArray::from_iter_values(ingested).with_timezone("UTC")));
+    columns.push(Arc::new(raw.clone()));
     RecordBatch::try_new(archived_schema(&events.fields.schema()), columns).expect("each event has an envelope")
 }
 
 fn archived_schema(fields: &Schema) -> SchemaRef {
     let own = [
-        (PARTITION, ValueType::Int32.to_arrow()),
-        (OFFSET, ValueType::Int64.to_arrow()),
-        (INGESTION_TIME, ValueType::Timestamp.to_arrow()),
+        (PARTITION, ValueType::Int32),
+        (OFFSET, ValueType::Int64),
+        (INGESTION_TIME, ValueType::Timestamp),
+        (RAW, ValueType::Bytes),
     ];
-    let own = own.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
+    let own = own.map(|(name, value_type)| Arc::new(Field::new(name, value_type.to_arrow(), false)));
     Arc::new(Schema::new(fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
 }
 

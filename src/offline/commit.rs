@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::definition::Source;
+use crate::kernel::event::decoding_mark;
 use crate::offline::Error;
 
-/// Raised when an older release could misread a commit.
-const FORMAT: u32 = 1;
+/// Raised when an older release could misread a commit. Format 1 kept no raw bytes; no release wrote it.
+const FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Commit {
@@ -15,8 +16,9 @@ pub(super) struct Commit {
     pub topic: String,
     pub from: u64,
     pub to: u64,
-    /// The field whose times `files` tell: a source may take another later.
-    pub event_time_field: String,
+    /// The mark that the records were decoded under. To a source with another mark the columns and times of `files`
+    /// mean nothing: their raw bytes do, and those of the dead letters.
+    pub decoded_under: String,
     pub files: Vec<EventFile>,
     pub dead_letters: Option<DeadLetterFile>,
 }
@@ -37,6 +39,18 @@ pub(super) struct DeadLetterFile {
     pub ingestion_times: (i64, i64),
 }
 
+impl EventFile {
+    /// A file is as its commit says, or damaged.
+    pub fn check_rows(&self, found: usize) -> Result<(), Error> {
+        match found == self.rows {
+            true => Ok(()),
+            false => {
+                Err(Error::damaged(&self.path, format!("it has {found} rows, and its commit names {}", self.rows)))
+            }
+        }
+    }
+}
+
 impl Commit {
     pub fn new(source: &Source, from: u64, to: u64) -> Commit {
         Commit {
@@ -44,7 +58,7 @@ impl Commit {
             topic: source.topic.clone(),
             from,
             to,
-            event_time_field: source.fields[source.event_time].name.to_string(),
+            decoded_under: decoding_mark(source).to_string(),
             files: Vec::new(),
             dead_letters: None,
         }
@@ -55,13 +69,23 @@ impl Commit {
     }
 
     pub fn decode(path: &str, json: &[u8]) -> Result<Commit, Error> {
-        let commit: Commit = serde_json::from_slice(json).map_err(|error| Error::damaged(path, error))?;
-        if commit.format != FORMAT || commit.to <= commit.from {
-            let found = format!("format {}, offsets {}..{}", commit.format, commit.from, commit.to);
-            return Err(Error::damaged(path, found));
+        let damaged = |error| Error::damaged(path, error);
+        let Format { format } = serde_json::from_slice(json).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(Error::OtherFormat { path: path.to_owned(), found: format, read: FORMAT });
         }
-        Ok(commit)
+        let commit: Commit = serde_json::from_slice(json).map_err(damaged)?;
+        match commit.from < commit.to {
+            true => Ok(commit),
+            false => Err(Error::damaged(path, format!("it spans offsets {}..{}", commit.from, commit.to))),
+        }
     }
+}
+
+/// What is read of a commit before anything else, for another format may lack all else.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// The folder of a source's commits.

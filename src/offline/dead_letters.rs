@@ -1,6 +1,7 @@
 //! Rejected records, as they came in and with the reason: one for each topic, partition and offset of a source.
 //!
-//! They are written by the same commit as the events around them, so none is lost or listed twice.
+//! They are written by the same commit as the events around them, so none is lost or listed twice. They tell what was
+//! decided on the day: a source that changed since may decode one as an event, or reject one that was none.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 
 use crate::kernel::definition::Source;
+use crate::kernel::event::{RawRecord, Rejection};
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
 use crate::offline::archive::{Span, date, file_name, write_parquet};
@@ -31,6 +33,22 @@ pub struct DeadLetter {
     pub detail: String,
     /// The record's bytes, as they are in the log.
     pub raw: Bytes,
+}
+
+impl DeadLetter {
+    pub fn new(source: &Source, record: &RawRecord, rejection: &Rejection) -> DeadLetter {
+        DeadLetter {
+            topic: source.topic.clone(),
+            partition: record.partition,
+            offset: record.offset,
+            ingestion_time: record.ingestion_time,
+            schema_version: source.schema_version,
+            reason: rejection.reason.as_str().to_owned(),
+            field: rejection.field.clone(),
+            detail: rejection.detail.clone(),
+            raw: record.value.clone(),
+        }
+    }
 }
 
 /// Which dead letters of a source to list.
@@ -63,11 +81,9 @@ impl Archive {
 
     /// The one at an offset, or `None` where there was no such rejection.
     pub fn dead_letter(&self, source: &Source, partition: u32, offset: u64) -> Result<Option<DeadLetter>, Error> {
-        let pinned = self.pin(source)?;
-        let mut chain = pinned.partitions.get(&partition).into_iter().flatten();
-        let commit = chain.find(|commit| (commit.from..commit.to).contains(&offset));
-        let Some(file) = commit.and_then(|commit| commit.dead_letters.as_ref()) else { return Ok(None) };
-        Ok(read_file(self.folder(), file)?.into_iter().find(|letter| letter.offset == offset))
+        let commit = self.commit_holding(source, partition, offset)?;
+        let Some(file) = commit.and_then(|commit| commit.dead_letters) else { return Ok(None) };
+        Ok(read_file(self.folder(), &file)?.into_iter().find(|letter| letter.offset == offset))
     }
 }
 
@@ -91,7 +107,7 @@ fn dead_letter_files(pinned: &Pinned) -> Vec<DeadLetterFile> {
     commits.filter_map(|commit| commit.dead_letters.clone()).collect()
 }
 
-fn read_file(folder: &Folder, file: &DeadLetterFile) -> Result<Vec<DeadLetter>, Error> {
+pub(super) fn read_file(folder: &Folder, file: &DeadLetterFile) -> Result<Vec<DeadLetter>, Error> {
     let damaged = |error: ArrowError| Error::damaged(&file.path, error);
     let mut letters = Vec::with_capacity(file.rows);
     for rows in parquet_file::read(folder.open_file(&file.path)?).map_err(damaged)? {

@@ -1,23 +1,24 @@
-//! Reading archived events back, commit by commit, under the source's present schema.
+//! Reading archived events back, commit by commit, as the source decodes them now: their columns where it decodes as
+//! it did when they were archived, else their raw bytes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
-use arrow::compute::{cast, concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
+use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::kernel::definition::Source;
-use crate::kernel::event::{self, EventBatch};
+use crate::kernel::event::{self, EventBatch, decoding_mark};
 use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
 use crate::offline::archive::{INGESTION_TIME, OFFSET, PARTITION, Pinned};
 use crate::offline::commit::{Commit, EventFile};
-use crate::offline::{Error, Folder, parquet_file};
+use crate::offline::{Error, Folder, parquet_file, records};
 
 /// Which of the pinned events to read.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,7 @@ pub struct Scope {
     pub event_time: Option<Range<EventTime>>,
 }
 
-/// Events as they were archived: what [`crate::kernel::event::admit`] decides on.
+/// Events of the archive: what [`crate::kernel::event::admit`] decides on.
 #[derive(Clone, Debug)]
 pub struct ArchivedEvents {
     /// The source's fields, in its order and types.
@@ -49,30 +50,61 @@ impl ArchivedEvents {
 pub struct Events {
     folder: Folder,
     source: Arc<Source>,
-    fields: SchemaRef,
-    /// Files of one commit each, with the offset to stay below.
-    rest: std::vec::IntoIter<(Vec<EventFile>, u64)>,
+    /// The source's fields, then our own three.
+    schema: SchemaRef,
+    rest: std::vec::IntoIter<Piece>,
+}
+
+/// What is to be read of one commit.
+struct Piece {
+    partition: u32,
+    from: Stored,
+    /// The offset to stay below.
+    below: u64,
+}
+
+enum Stored {
+    /// The source decodes as it did then: columns of these files, none of which is empty.
+    Columns(Vec<EventFile>),
+    /// It does not: raw bytes of all records, rejected ones too.
+    Records(Commit),
 }
 
 impl Events {
     pub(super) fn new(folder: Folder, source: Arc<Source>, pinned: &Pinned, scope: &Scope) -> Events {
+        let mark = decoding_mark(&source).to_string();
         let mut rest = Vec::new();
-        for (partition, chain) in &pinned.partitions {
-            let below = scope.below.as_ref().map_or(u64::MAX, |below| below.get(partition).copied().unwrap_or(0));
+        for (&partition, chain) in &pinned.partitions {
+            let below = scope.below.as_ref().map_or(u64::MAX, |below| below.get(&partition).copied().unwrap_or(0));
             let begun = chain.iter().filter(|commit| commit.from < below);
-            rest.extend(begun.map(|commit| (files_in_range(&source, commit, scope), below)));
+            let stored = begun.filter_map(|commit| stored(&source, &mark, commit, scope));
+            rest.extend(stored.map(|from| Piece { partition, from, below }));
         }
-        rest.retain(|(files, _)| !files.is_empty());
-        let fields = source.schema();
-        Events { folder, source, fields, rest: rest.into_iter() }
+        let schema = archived_schema(&source.schema());
+        Events { folder, source, schema, rest: rest.into_iter() }
     }
 
-    fn read(&self, files: &[EventFile], below: u64) -> Result<ArchivedEvents, Error> {
+    fn read(&self, piece: &Piece) -> Result<ArchivedEvents, Error> {
+        match &piece.from {
+            Stored::Columns(files) => self.read_columns(files, piece.below),
+            Stored::Records(commit) => self.decode_anew(commit, piece),
+        }
+    }
+
+    fn decode_anew(&self, commit: &Commit, piece: &Piece) -> Result<ArchivedEvents, Error> {
+        let mut records = records::of_commit(&self.folder, piece.partition, commit)?;
+        records.truncate(records.partition_point(|record| record.offset < piece.below));
+        let events = event::decode(&self.source, &records).events;
+        let positions = events.events.iter().map(|event| (event.origin, event.ingestion_time)).collect();
+        Ok(ArchivedEvents { fields: events.fields, positions })
+    }
+
+    fn read_columns(&self, files: &[EventFile], below: u64) -> Result<ArchivedEvents, Error> {
         let mut batches = Vec::new();
         for file in files {
             self.read_file(file, below, &mut batches)?;
         }
-        let all = concat_batches(&self.aligned_schema(), &batches).expect("every batch was aligned to the schema");
+        let all = concat_batches(&self.schema, &batches).expect("every batch has the schema");
         let all = in_order_of_offsets(&all).expect("offsets sort");
         Ok(ArchivedEvents { positions: positions(&all), fields: self.fields_of(&all) })
     }
@@ -80,52 +112,27 @@ impl Events {
     fn read_file(&self, file: &EventFile, below: u64, into: &mut Vec<RecordBatch>) -> Result<(), Error> {
         let damaged = |error: ArrowError| Error::damaged(&file.path, error);
         let mut rows = 0;
-        for batch in parquet_file::read(self.folder.open_file(&file.path)?).map_err(damaged)? {
-            let batch = self.align(&batch.map_err(damaged)?, file)?;
+        let wanted: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        for batch in parquet_file::read_columns(self.folder.open_file(&file.path)?, &wanted).map_err(damaged)? {
+            let batch = self.ordered(&batch.map_err(damaged)?).map_err(damaged)?;
             rows += batch.num_rows();
             into.push(filter_record_batch(&batch, &offsets_below(&batch, below)).map_err(damaged)?);
         }
-        if rows != file.rows {
-            return Err(Error::damaged(&file.path, format!("it has {rows} rows, and its commit names {}", file.rows)));
-        }
-        Ok(())
+        file.check_rows(rows)
     }
 
-    /// The columns of a file as the source's present fields and our own three.
-    fn align(&self, batch: &RecordBatch, file: &EventFile) -> Result<RecordBatch, Error> {
-        let schema = self.aligned_schema();
-        let own = schema.fields().len() - self.fields.fields().len();
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for (index, wanted) in schema.fields().iter().enumerate() {
-            let is_own = index + own >= schema.fields().len();
-            columns.push(match batch.column_by_name(wanted.name()) {
-                Some(held) => widen(held, wanted).ok_or_else(|| self.other_type(wanted, held, file))?,
-                None if is_own => return Err(Error::damaged(&file.path, format!("no column `{}`", wanted.name()))),
-                None => new_null_array(wanted.data_type(), batch.num_rows()),
-            });
-        }
-        RecordBatch::try_new(schema, columns).map_err(|error| Error::damaged(&file.path, error))
-    }
-
-    fn other_type(&self, wanted: &Field, held: &ArrayRef, file: &EventFile) -> Error {
-        Error::OtherType {
-            dataset: self.source.name.to_string(),
-            field: wanted.name().clone(),
-            wanted: named(wanted.data_type()),
-            held: named(held.data_type()),
-            path: file.path.clone(),
-        }
-    }
-
-    fn aligned_schema(&self) -> SchemaRef {
-        let own = [(PARTITION, ValueType::Int32), (OFFSET, ValueType::Int64), (INGESTION_TIME, ValueType::Timestamp)];
-        let own = own.map(|(name, value_type)| Arc::new(Field::new(name, value_type.to_arrow(), false)));
-        Arc::new(Schema::new(self.fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
+    /// The columns in the source's order, which may have changed. Equal marks have equal types.
+    fn ordered(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let held = batch.schema();
+        let places = self.schema.fields().iter().map(|field| held.index_of(field.name()));
+        let batch = batch.project(&places.collect::<Result<Vec<_>, _>>()?)?;
+        RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())
     }
 
     fn fields_of(&self, batch: &RecordBatch) -> RecordBatch {
-        let columns = batch.columns()[..self.fields.fields().len()].to_vec();
-        RecordBatch::try_new(self.fields.clone(), columns).expect("a source has fields, and the batch is aligned")
+        let fields = self.source.schema();
+        let columns = batch.columns()[..fields.fields().len()].to_vec();
+        RecordBatch::try_new(fields, columns).expect("a source has fields, and they come first")
     }
 }
 
@@ -139,8 +146,8 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (files, below) = self.rest.next()?;
-            match self.read(&files, below) {
+            let piece = self.rest.next()?;
+            match self.read(&piece) {
                 Ok(events) if events.positions.is_empty() => {}
                 events => return Some(events),
             }
@@ -148,43 +155,35 @@ impl Iterator for Events {
     }
 }
 
-/// Files that may hold events of the range. Without doubt only if the commit tells the times of the field that the
-/// source goes by now.
-fn files_in_range(source: &Source, commit: &Commit, scope: &Scope) -> Vec<EventFile> {
-    let same_field = source.fields[source.event_time].name == *commit.event_time_field;
-    let range = scope.event_time.as_ref().filter(|_| same_field && source.event_id.is_none());
+/// What of a commit may hold events of the scope, if anything does. Files and their times tell nothing where the source
+/// decodes otherwise now.
+fn stored(source: &Source, mark: &str, commit: &Commit, scope: &Scope) -> Option<Stored> {
+    if commit.decoded_under != mark {
+        return Some(Stored::Records(commit.clone()));
+    }
+    let range = scope.event_time.as_ref().filter(|_| source.event_id.is_none());
     let overlaps = |file: &&EventFile| {
         let (oldest, newest) = file.event_times;
         range.is_none_or(|range| range.start.micros() <= newest && oldest < range.end.micros())
     };
-    commit.files.iter().filter(overlaps).cloned().collect()
+    let files: Vec<EventFile> = commit.files.iter().filter(overlaps).cloned().collect();
+    (!files.is_empty()).then_some(Stored::Columns(files))
 }
 
-/// `None`: the type would not hold every value that the file may have.
-fn widen(held: &ArrayRef, wanted: &Field) -> Option<ArrayRef> {
-    if held.data_type() == wanted.data_type() {
-        return Some(held.clone());
-    }
-    let (from, to) = (ValueType::from_arrow(held.data_type())?, ValueType::from_arrow(wanted.data_type())?);
-    let widens = matches!(
-        (from, to),
-        (ValueType::Int32, ValueType::Int64 | ValueType::Float64) | (ValueType::Float32, ValueType::Float64)
-    );
-    widens.then(|| cast(held, wanted.data_type()).expect("a number widens"))
-}
-
-fn named(data_type: &arrow::datatypes::DataType) -> String {
-    ValueType::from_arrow(data_type).map_or_else(|| data_type.to_string(), |value_type| value_type.to_string())
+fn archived_schema(fields: &Schema) -> SchemaRef {
+    let own = [(PARTITION, ValueType::Int32), (OFFSET, ValueType::Int64), (INGESTION_TIME, ValueType::Timestamp)];
+    let own = own.map(|(name, value_type)| Arc::new(Field::new(name, value_type.to_arrow(), false)));
+    Arc::new(Schema::new(fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
 }
 
 fn offsets_below(batch: &RecordBatch, below: u64) -> BooleanArray {
-    let offsets = batch.column_by_name(OFFSET).expect("aligned").as_primitive::<Int64Type>();
+    let offsets = batch.column_by_name(OFFSET).expect("it was asked for").as_primitive::<Int64Type>();
     BooleanArray::from_unary(offsets, |offset| (offset as u64) < below)
 }
 
 /// A commit's files are cut by day: their rows come together in the order of the log again.
 fn in_order_of_offsets(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let offsets = batch.column_by_name(OFFSET).expect("aligned");
+    let offsets = batch.column_by_name(OFFSET).expect("it was asked for");
     if offsets.as_primitive::<Int64Type>().values().is_sorted() {
         return Ok(batch.clone());
     }
@@ -192,7 +191,7 @@ fn in_order_of_offsets(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 }
 
 fn positions(batch: &RecordBatch) -> Vec<(Origin, EventTime)> {
-    let column = |name| batch.column_by_name(name).expect("aligned");
+    let column = |name| batch.column_by_name(name).expect("it was asked for");
     let partitions = column(PARTITION).as_primitive::<Int32Type>().values();
     let offsets = column(OFFSET).as_primitive::<Int64Type>().values();
     let ingested = column(INGESTION_TIME).as_primitive::<TimestampMicrosecondType>().values();

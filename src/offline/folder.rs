@@ -149,7 +149,7 @@ fn absent_is_none<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::atomic::AtomicI64;
 
     use super::*;

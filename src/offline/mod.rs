@@ -21,6 +21,7 @@ pub use events::{ArchivedEvents, Events, Scope};
 pub use feature_table::{FeatureTable, Manifest, Run};
 pub use folder::Folder;
 pub use lookups::{LoggedLookup, LookupFiles, Lookups};
+pub use records::ArchivedRecords;
 pub use result::{ResultWriter, convert};
 pub use spine::SpineColumns;
 pub use table::{Format, Limits, TableError};
@@ -31,9 +32,10 @@ mod csv;
 mod dead_letters;
 mod events;
 mod feature_table;
-mod folder;
+pub(crate) mod folder;
 mod lookups;
 mod parquet_file;
+mod records;
 mod result;
 pub mod spine;
 pub mod table;
@@ -54,8 +56,11 @@ pub enum Error {
          give the source of the new topic another name"
     )]
     OtherTopic { dataset: String, held: String, wanted: String },
-    #[error("field `{field}` of source `{dataset}` is {wanted}, but `{path}` holds {held}, which does not widen to it")]
-    OtherType { dataset: String, field: String, wanted: String, held: String, path: String },
+    #[error(
+        "`{path}` is in format {found}, and this release reads format {read}: move the source's folder under `events/` \
+         away, and it is archived again from what the log holds; one of a later release needs that release"
+    )]
+    OtherFormat { path: String, found: u32, read: u32 },
 }
 
 impl Error {

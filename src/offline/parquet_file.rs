@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io::Write;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 /// Rows to a batch when reading.
 const BATCH_ROWS: usize = 8_192;
@@ -30,6 +31,13 @@ pub(super) fn read(file: File) -> Result<Reader, ArrowError> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS).build()?)
 }
 
+/// Reads no other column; one that is not there is left out.
+pub(super) fn read_columns(file: File, columns: &[&str]) -> Result<Reader, ArrowError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS);
+    let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    Ok(builder.with_projection(wanted).build()?)
+}
+
 pub(super) fn read_bytes(bytes: Bytes) -> Result<Reader, ArrowError> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?)
 }
@@ -39,8 +47,12 @@ pub(super) struct Writer<W: Write + Send>(ArrowWriter<W>);
 
 impl<W: Write + Send> Writer<W> {
     pub fn new(to: W, schema: SchemaRef) -> Result<Writer<W>, ArrowError> {
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-        Ok(Writer(ArrowWriter::try_new(to, schema, Some(properties))?))
+        let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        // Raw records hardly repeat: a dictionary of them would be built to be thrown away.
+        for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Binary) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+        }
+        Ok(Writer(ArrowWriter::try_new(to, schema, Some(properties.build()))?))
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {

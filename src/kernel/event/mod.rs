@@ -8,6 +8,7 @@
 mod admit;
 mod convert;
 mod decode;
+mod decoding;
 mod json;
 mod message_key;
 mod number;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 use crate::kernel::definition::Source;
 use crate::kernel::key::Origin;
+use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 
 /// A record as the log holds it.
@@ -96,6 +98,11 @@ pub fn decode(source: &Source, records: &[RawRecord]) -> Decoded {
 /// origin and ingestion time of each row.
 pub fn admit(source: &Source, fields: RecordBatch, positions: &[(Origin, EventTime)]) -> Decoded {
     admit::admit(source, fields, positions)
+}
+
+/// Tells whether what was decoded by one source is what another would decode: equal marks, equal outcome.
+pub fn decoding_mark(source: &Source) -> Fingerprint {
+    decoding::decoding_mark(source)
 }
 
 impl Reason {

@@ -8,8 +8,8 @@ use expect_test::expect;
 use super::*;
 use crate::kernel::definition::{Compatibility, Description, SourceField, TimeFormat};
 use crate::kernel::event::{RawRecord, decode};
-use crate::offline::Filter;
 use crate::offline::folder::tests::project;
+use crate::offline::{ArchivedRecords, Filter};
 
 /// A source `clicks` with the time field `at`, and fields of the given names and types.
 pub(crate) fn source(fields: &[(&str, &str)]) -> Arc<Source> {
@@ -50,21 +50,8 @@ fn clicks() -> Arc<Source> {
 }
 
 fn commit(archive: &Archive, source: &Source, offsets: Range<u64>, records: &[RawRecord]) -> Result<Committed, Error> {
-    let decoded = decode(source, records);
-    let letter = |rejection: &crate::kernel::event::Rejection| DeadLetter {
-        topic: source.topic.clone(),
-        partition: records[rejection.index].partition,
-        offset: records[rejection.index].offset,
-        ingestion_time: records[rejection.index].ingestion_time + Micros::new(rejection.index as i64),
-        schema_version: source.schema_version,
-        reason: rejection.reason.as_str().to_owned(),
-        field: rejection.field.clone(),
-        detail: rejection.detail.clone(),
-        raw: records[rejection.index].value.clone(),
-    };
-    let letters: Vec<DeadLetter> = decoded.rejections.iter().map(letter).collect();
     let span = Span { partition: records.first().map_or(0, |record| record.partition), offsets };
-    archive.commit(source, &span, &decoded.events, &letters)
+    archive.commit(source, &span, records)
 }
 
 /// Partition and offset of each event, in the order that they are read.
@@ -184,8 +171,8 @@ fn a_file_that_no_commit_names_does_not_exist() {
     let root = tempfile::tempdir().expect("a folder");
     let archive = Archive::new(project(root.path()));
     let span = Span { partition: 0, offsets: 0..1 };
-    let events = decode(&clicks(), &[click(0, 0, "2026-11-21T10:00:00Z")]).events;
-    archive.write_events(&clicks(), &span, &events).expect("written");
+    let records = [click(0, 0, "2026-11-21T10:00:00Z")];
+    archive.write_events(&clicks(), &span, &decode(&clicks(), &records), &records).expect("written");
     assert_eq!(archived(&archive, &clicks(), &Scope::default()), []);
 }
 
@@ -277,37 +264,96 @@ fn a_time_range_leaves_out_days_unless_copies_must_be_recognised() {
 }
 
 #[test]
-fn events_of_an_older_schema_have_nulls_and_wider_numbers() {
+fn events_are_what_the_source_decodes_now_and_not_what_it_decoded_then() {
     let root = tempfile::tempdir().expect("a folder");
     let archive = Archive::new(project(root.path()));
     let old = source(&[("count", "int32")]);
+    let record =
+        |offset: u64, fields: &str| record(0, offset, &format!(r#"{{"at": "2026-11-21T10:00:00Z", {fields}}}"#));
+    let records = [
+        record(0, r#""count": 7, "price": 0.25"#),
+        record(1, r#""count": 5000000000"#),
+        record(2, r#""count": "x""#),
+        record(3, r#""price": 4.5"#),
+    ];
+    commit(&archive, &old, 0..4, &records).expect("committed");
+    assert_eq!(archived(&archive, &old, &Scope::default()), [(0, 0), (0, 3)]);
     let new = source(&[("price", "float64"), ("count", "int64")]);
-    let at = r#""at": "2026-11-21T10:00:00Z""#;
-    commit(&archive, &old, 0..1, &[record(0, 0, &format!(r#"{{{at}, "count": 7}}"#))]).expect("committed");
-    let wide = record(0, 1, &format!(r#"{{{at}, "count": 5000000000, "price": 0.5}}"#));
-    commit(&archive, &new, 1..2, &[wide]).expect("committed");
     expect![[r#"
         +----------------------+-------+------------+
         | at                   | price | count      |
         +----------------------+-------+------------+
-        | 2026-11-21T10:00:00Z |       | 7          |
-        | 2026-11-21T10:00:00Z | 0.5   | 5000000000 |
+        | 2026-11-21T10:00:00Z | 0.25  | 7          |
+        | 2026-11-21T10:00:00Z |       | 5000000000 |
+        | 2026-11-21T10:00:00Z | 4.5   |            |
         +----------------------+-------+------------+"#]]
     .assert_eq(&text(&archive, &new));
-    let pinned = archive.pin(&old).expect("pinned");
-    let narrowed = archive.read(&source(&[("count", "string")]), &pinned, &Scope::default()).next().expect("a batch");
-    let refused = narrowed.expect_err("a number is no text").to_string();
-    assert!(refused.starts_with("field `count` of source `clicks` is string, but `events/clicks/dt="), "{refused}");
-    assert!(refused.ends_with("holds int32, which does not widen to it"), "{refused}");
+    assert_eq!(archived(&archive, &source(&[("count", "string")]), &Scope::default()), [(0, 2), (0, 3)]);
+    let below = Scope { below: Some(BTreeMap::from([(0, 1)])), event_time: None };
+    assert_eq!(archived(&archive, &new, &below), [(0, 0)]);
+}
+
+#[test]
+fn fields_in_another_order_are_read_as_columns() {
+    let root = tempfile::tempdir().expect("a folder");
+    let archive = Archive::new(project(root.path()));
+    let json = r#"{"at": "2026-11-21T10:00:00Z", "count": 7, "price": 0.25}"#;
+    commit(&archive, &source(&[("price", "float64"), ("count", "int32")]), 0..1, &[record(0, 0, json)])
+        .expect("committed");
+    expect![[r#"
+        +----------------------+-------+-------+
+        | at                   | count | price |
+        +----------------------+-------+-------+
+        | 2026-11-21T10:00:00Z | 7     | 0.25  |
+        +----------------------+-------+-------+"#]]
+    .assert_eq(&text(&archive, &source(&[("count", "int32"), ("price", "float64")])));
+}
+
+#[test]
+fn the_records_are_a_copy_of_the_log_dead_letters_among_them() {
+    let root = tempfile::tempdir().expect("a folder");
+    let archive = Archive::new(project(root.path()));
+    let days = ["2026-11-21", "2026-11-20", "2026-11-21", "2026-11-20", "2026-11-21"];
+    let text = |(offset, day): (u64, &str)| match offset {
+        1 => record(2, 1, "broken"),
+        _ => click(2, offset, &format!("{day}T10:00:00Z")),
+    };
+    let all: Vec<RawRecord> = (0..).zip(days).map(text).collect();
+    commit(&archive, &clicks(), 0..3, &all[..3]).expect("committed");
+    // Offsets 5..9 are a gap.
+    commit(&archive, &clicks(), 3..9, &all[3..]).expect("committed");
+    let read = |from| archive.records(&clicks(), 2, from).expect("read");
+    let archived = |records: &[RawRecord], next| Some(ArchivedRecords { records: records.to_vec(), next });
+    assert_eq!(read(0), archived(&all[..3], 3));
+    assert_eq!(read(1), archived(&all[1..3], 3));
+    assert_eq!(read(3), archived(&all[3..], 9));
+    assert_eq!(read(7), archived(&[], 9));
+    assert_eq!((read(9), archive.records(&clicks(), 0, 0).expect("read")), (None, None));
+}
+
+#[test]
+fn a_commit_of_a_format_without_raw_bytes_says_what_to_do() {
+    let root = tempfile::tempdir().expect("a folder");
+    let archive = Archive::new(project(root.path()));
+    let old = br#"{"format": 1, "topic": "clicks", "from": 0, "to": 1, "event_time_field": "at", "files": []}"#;
+    archive.folder.create(&commit::path("clicks", 0, 0), old).expect("written");
+    let refused = archive.pin(&clicks()).expect_err("an old format");
+    assert!(!refused.is_transient());
+    expect![[r#"`events/clicks/_commits/0/00000000000000000000` is in format 1, and this release reads format 2: move the source's folder under `events/` away, and it is archived again from what the log holds; one of a later release needs that release"#]]
+    .assert_eq(&refused.to_string());
 }
 
 #[test]
 fn dead_letters_are_listed_newest_first_by_reason_and_shown_whole() {
     let root = tempfile::tempdir().expect("a folder");
     let archive = Archive::new(project(root.path()));
-    let records = [record(0, 0, "broken"), record(0, 1, r#"{"at": 7}"#), record(0, 2, "{")];
+    let record = |offset: u64, ingested_micros: i64, json: &str| {
+        let record = record(0, offset, json);
+        RawRecord { ingestion_time: record.ingestion_time + Micros::new(ingested_micros), ..record }
+    };
+    let records = [record(0, 0, "broken"), record(1, 1_000, r#"{"at": 7}"#), record(2, 2_000, "{")];
     commit(&archive, &clicks(), 0..3, &records).expect("committed");
-    commit(&archive, &clicks(), 3..4, &[record(0, 3, "[]")]).expect("committed");
+    commit(&archive, &clicks(), 3..4, &[record(3, 0, "[]")]).expect("committed");
     let list = |reason: Option<&str>, limit: usize| {
         let letters = archive.dead_letters(&clicks(), Filter { reason, limit }).expect("listed");
         letters.iter().map(|letter| letter.offset).collect::<Vec<_>>()

@@ -6,16 +6,21 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use freshet::kernel::codec::encode_values;
+use freshet::kernel::definition::Source;
 use freshet::kernel::engine::{History, Knowledge, read};
+use freshet::kernel::event::RawRecord;
 use freshet::kernel::key::{EntityKey, Origin};
 use freshet::kernel::name::FeatureRef;
 use freshet::kernel::plan::{Plan, ViewPlan, compile_view};
-use freshet::kernel::time::EventTime;
-use freshet::kernel::value::{ColumnBuilder, Value};
+use freshet::kernel::time::{EventTime, Micros};
+use freshet::kernel::value::{ColumnBuilder, Value, ValueType};
 use freshet::offline::{Archive, Folder, Span};
 use freshet::training::{self, Request};
+use serde_json::json;
 
 use super::unwatched;
 use crate::kernel_property::generate::{self, Case, WHO};
@@ -118,11 +123,47 @@ fn archive_in_commits(case: &Case, archive: &Archive, rng: &mut Rng) {
         let mut from = 0;
         for commit in events.chunks(rng.usize(1..=5)) {
             let to = commit.last().map_or(from, |(offset, _)| offset + 1);
-            let batch = decode_columns(&case.view.source, &commit.iter().map(|(_, event)| *event).collect::<Vec<_>>());
+            let record = |(offset, event): &(u64, &Event)| RawRecord {
+                partition,
+                offset: *offset,
+                ingestion_time: event.ingestion,
+                value: json(&case.view.source, event).into(),
+            };
+            let records: Vec<RawRecord> = commit.iter().map(record).collect();
             let span = Span { partition, offsets: from..to };
-            archive.commit(&case.view.source, &span, &batch.events, &[]).expect("committed");
+            archive.commit(&case.view.source, &span, &records).expect("committed");
             from = to;
         }
+    }
+}
+
+/// The event as a producer writes it.
+fn json(source: &Source, event: &Event) -> String {
+    let fields = source.fields.iter().zip(&event.fields);
+    let fields =
+        fields.map(|(field, value)| format!(r#""{}":{}"#, field.name, cell(&field.value_type, value.as_ref())));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+}
+
+fn cell(value_type: &ValueType, value: Option<&Value>) -> String {
+    match (value_type, value) {
+        (_, None) => "null".to_owned(),
+        (_, Some(Value::Bool(it))) => it.to_string(),
+        (_, Some(Value::Int(it))) => it.to_string(),
+        (_, Some(Value::Float(it))) if it.is_nan() => r#""NaN""#.to_owned(),
+        (_, Some(Value::Float(it))) if it.is_infinite() && *it > 0.0 => r#""Infinity""#.to_owned(),
+        (_, Some(Value::Float(it))) if it.is_infinite() => r#""-Infinity""#.to_owned(),
+        (_, Some(Value::Float(it))) => json!(it).to_string(),
+        (ValueType::Decimal { scale, .. }, Some(Value::Decimal(it))) => format!("{it}e-{scale}"),
+        (_, Some(Value::Date(it))) => {
+            let midnight =
+                EventTime::from_micros(i64::from(*it) * Micros::DAY.get()).expect("a day of the generator").to_string();
+            json!(&midnight[..10]).to_string()
+        }
+        (_, Some(Value::Time(it))) => it.micros().to_string(),
+        (_, Some(Value::Text(it))) => json!(it).to_string(),
+        (_, Some(Value::Bytes(it))) => json!(STANDARD.encode(it)).to_string(),
+        (value_type, Some(other)) => panic!("the generator makes no {value_type} like {other:?}"),
     }
 }
 
