@@ -8,6 +8,7 @@
 //!
 //! Promises: every record of every source's topic becomes one archived event or one dead letter, in the order of its
 //! partition, whatever dies when. It starts where the archive's commits end, and consumer offsets decide nothing.
+//! [`Tiered`] reads it back as a log, below where the log itself begins.
 //! What waits in memory is bounded; when the disk is slow or full it stops reading, tries again, and loses nothing.
 //! It does not judge events: late and duplicate ones are archived like others.
 
@@ -18,12 +19,14 @@ use crate::kernel::time::Micros;
 pub use progress::{Progress, Standing};
 pub use reached::{Reached, WaitError};
 pub use run::{Archiver, run};
+pub use tiered::Tiered;
 
 mod lanes;
 mod progress;
 mod reached;
 mod run;
 mod session;
+mod tiered;
 
 /// When records are committed, and how many may wait.
 #[derive(Clone, Debug)]

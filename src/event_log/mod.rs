@@ -11,7 +11,7 @@
 //! `conformance.rs` holds every log to this.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod embedded;
 mod partitioner;
 
