@@ -39,6 +39,7 @@ mod backends;
 mod drivers;
 mod life;
 mod promote;
+mod retire;
 
 /// A running service.
 pub struct App {

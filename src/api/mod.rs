@@ -13,6 +13,7 @@ mod parity;
 mod path;
 mod problem;
 mod readiness;
+mod rebuilds;
 mod state;
 mod status;
 mod system;
@@ -75,6 +76,9 @@ fn described(limits: Limits) -> OpenApiRouter<State> {
         .routes(routes!(backfills::list))
         .routes(routes!(backfills::show))
         .routes(routes!(backfills::cancel))
+        .routes(routes!(rebuilds::create))
+        .routes(routes!(rebuilds::list))
+        .routes(routes!(rebuilds::cancel))
         .routes(routes!(parity::check))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))

@@ -55,6 +55,8 @@ struct PartitionStatus {
 struct ViewStatus {
     view: String,
     version: String,
+    /// Of its rows; while they are rebuilt, the version is here twice.
+    generation: u32,
     /// `live`, or `building` until it has caught up with the log.
     state: &'static str,
     applied: u64,
@@ -132,7 +134,7 @@ async fn folded_by_others(
 ) -> Result<BTreeMap<u32, u64>, Problem> {
     let mut folded: BTreeMap<u32, u64> = BTreeMap::new();
     for view in catalogue.written().iter().filter(|view| view.source.topic == source.topic) {
-        for (_, partition, offset) in state.online.offsets(view.fingerprint).await? {
+        for (_, partition, offset) in state.online.offsets(view.rows).await? {
             folded.entry(partition).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
         }
     }
@@ -143,6 +145,7 @@ fn view_status(version: &Version, counts: Counts) -> ViewStatus {
     ViewStatus {
         view: version.view.name.to_string(),
         version: version.view.fingerprint.to_string(),
+        generation: version.generation,
         state: version.state.as_str(),
         applied: counts.applied,
         late: counts.late,
@@ -157,5 +160,5 @@ fn view_status(version: &Version, counts: Counts) -> ViewStatus {
 
 /// Of the partitions that the worker of this process holds.
 pub(super) fn counts_of(progress: &Progress, version: &Version) -> Counts {
-    progress.versions.get(&version.view.fingerprint).map(|it| it.counts).unwrap_or_default()
+    progress.versions.get(&version.view.rows).map(|it| it.counts).unwrap_or_default()
 }

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use crate::api::Phase;
 use crate::app::backends::Backends;
 use crate::app::promote::Promoter;
+use crate::app::retire::remove_retired;
 use crate::app::{App, DRAIN, Error};
-use crate::archive::{self, Archiver};
+use crate::archive::{self, Archiver, Tiered};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::kernel::plan::ViewPlan;
@@ -32,7 +33,10 @@ impl App {
         progress: watch::Sender<stream::Progress>,
         clock: Clock,
     ) {
-        let Backends { log, online, .. } = backends;
+        let Backends { log, online, registry, folder } = backends;
+        let sources = catalogues.clone();
+        let sources = move || sources.current().plan.sources.clone();
+        let log = Arc::new(Tiered::new(log.clone(), Archive::new(folder.clone()), sources));
         let streamed = progress.subscribe();
         let (sender, versions) = watch::channel(catalogues.current().written());
         let worker = stream::Settings {
@@ -43,10 +47,12 @@ impl App {
         let group = format!("freshet-{}-stream", config.project);
         let options = stream::Options { group, worker, grace: DRAIN };
         let closing = self.life.reaches(Phase::Closing);
-        let task = stream::run(log.clone(), online.clone(), versions, progress, clock.clone(), options, closing);
+        let task = stream::run(log, online.clone(), versions, progress, clock.clone(), options, closing);
         self.run(task.map(|result| result.map_err(Error::from)));
         let closing = self.life.reaches(Phase::Closing);
-        self.run(forward_versions(catalogues.clone(), sender, online.clone(), closing).map(Ok));
+        self.run(forward_versions(catalogues.clone(), sender, closing).map(Ok));
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), closing).map(Ok));
         let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
         self.run(promoter.run(self.life.reaches(Phase::Closing)));
         let closing = self.life.reaches(Phase::Closing);
@@ -72,23 +78,16 @@ impl App {
     }
 }
 
-/// Tells the stream what to write; rows of versions that are dropped go.
+/// Tells the stream what to write.
 async fn forward_versions(
     catalogues: Catalogues,
     versions: watch::Sender<Vec<Arc<ViewPlan>>>,
-    online: Arc<dyn OnlineStore>,
     closing: impl Future<Output = ()>,
 ) {
     let mut changes = catalogues.subscribe();
     let forward = async {
         while changes.changed().await.is_ok() {
-            let written = changes.borrow_and_update().written();
-            let before = versions.send_replace(written.clone());
-            for gone in before.iter().filter(|view| written.iter().all(|kept| kept.fingerprint != view.fingerprint)) {
-                if let Err(error) = online.remove(gone.fingerprint).await {
-                    tracing::warn!(%error, view = %gone.name, "rows of a dropped version stay in the store");
-                }
-            }
+            versions.send_replace(changes.borrow_and_update().written());
         }
     };
     tokio::select! { () = closing => {}, () = forward => {} }

@@ -34,7 +34,7 @@ pub(super) struct Promoter {
     registry: Arc<dyn Registry>,
     catalogues: Catalogues,
     clock: Clock,
-    /// The log's end of each partition, for versions that are not complete.
+    /// The log's end of each partition, for generations of rows that are not complete.
     goals: HashMap<Fingerprint, Vec<u64>>,
 }
 
@@ -72,7 +72,7 @@ impl Promoter {
 
     async fn look(&mut self) -> Result<(), Error> {
         let catalogue = self.catalogues.current();
-        self.goals.retain(|version, _| catalogue.version(*version).is_some());
+        self.goals.retain(|rows, _| catalogue.versions.iter().any(|version| version.view.rows == *rows));
         let mut promoted = false;
         for version in &catalogue.versions {
             promoted |= self.look_at(version).await?;
@@ -88,9 +88,10 @@ impl Promoter {
         if version.state != VersionState::Building || !self.is_caught_up(&version.view).await? {
             return Ok(false);
         }
-        self.registry.promote(version.view.fingerprint, self.clock.now()).await?;
-        self.goals.remove(&version.view.fingerprint);
-        tracing::info!(view = %version.view.name, version = %version.view.fingerprint, "live");
+        let Version { view, generation, .. } = version;
+        self.registry.promote(view.fingerprint, *generation, self.clock.now()).await?;
+        self.goals.remove(&view.rows);
+        tracing::info!(view = %view.name, version = %view.fingerprint, generation, "live");
         Ok(true)
     }
 
@@ -102,7 +103,7 @@ impl Promoter {
         let Some(goal) = self.goal(view).await else { return Ok(false) };
         let shards = usize::from(self.online.shards());
         let mut reached = 0;
-        for (_, partition, offset) in self.online.offsets(view.fingerprint).await? {
+        for (_, partition, offset) in self.online.offsets(view.rows).await? {
             reached += usize::from(goal.get(partition as usize).is_some_and(|end| offset >= *end));
         }
         Ok(reached == shards * goal.len())
@@ -110,12 +111,12 @@ impl Promoter {
 
     /// `None`: a topic that the log does not know yet has no end that could be reached.
     async fn goal(&mut self, view: &ViewPlan) -> Option<Vec<u64>> {
-        if let Some(goal) = self.goals.get(&view.fingerprint) {
+        if let Some(goal) = self.goals.get(&view.rows) {
             return Some(goal.clone());
         }
         let bounds = self.log.bounds(&view.source.topic).await.ok()?;
         let ends: Vec<u64> = bounds.iter().map(|held| held.end).collect();
-        self.goals.insert(view.fingerprint, ends.clone());
+        self.goals.insert(view.rows, ends.clone());
         Some(ends)
     }
 }

@@ -13,6 +13,7 @@ mod ingest;
 mod jobs;
 mod offline;
 mod output;
+mod rebuild;
 mod serve;
 mod service;
 mod validate;
@@ -61,6 +62,8 @@ enum Command {
     TrainingSet(offline::TrainingSetArguments),
     /// Compare served values with recomputed ones, bit for bit
     Parity(offline::ParityArguments),
+    /// Build the online store anew from archive and log, beside what serves
+    Rebuild(rebuild::Arguments),
     /// Look at backfills and training sets, and stop them
     Jobs(jobs::Arguments),
     /// Look at rejected events
@@ -107,6 +110,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backfill(arguments) => offline::backfill(arguments).await,
         Command::TrainingSet(arguments) => offline::training_set(arguments).await,
         Command::Parity(arguments) => offline::parity(arguments).await,
+        Command::Rebuild(arguments) => rebuild::run(arguments).await,
         Command::Jobs(arguments) => jobs::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),

@@ -24,9 +24,12 @@ pub struct Catalogue {
     pub versions: Vec<Version>,
 }
 
+/// One generation of a version: while one is rebuilt, it is here twice.
 #[derive(Clone, Debug)]
 pub struct Version {
+    /// Names the rows of this generation.
     pub view: Arc<ViewPlan>,
+    pub generation: u32,
     pub state: VersionState,
 }
 
@@ -61,15 +64,31 @@ impl Catalogue {
         let plan = Arc::new(compile(&revision.files, revision.number)?);
         let mut versions = Vec::with_capacity(stored.len());
         for version in stored {
-            versions.push(compiled_version(registry, &plan, version).await?);
+            let view = compiled_version(registry, &plan, version).await?;
+            let of = |&(generation, state): &(u32, VersionState)| Version {
+                view: Arc::new(view.in_generation(generation)),
+                generation,
+                state,
+            };
+            versions.extend(generations(version).iter().map(of));
         }
         Ok(Catalogue { revision: revision.number, plan, versions })
     }
 
     fn is_of(&self, revision: u64, stored: &[ViewVersion]) -> bool {
-        let compiled = self.versions.iter().map(|version| (version.view.fingerprint, version.state));
-        self.revision == revision && compiled.eq(stored.iter().map(|version| (version.fingerprint, version.state)))
+        let compiled = self.versions.iter().map(|it| (it.view.fingerprint, it.generation, it.state));
+        let of = |version: &ViewVersion| {
+            let fingerprint = version.fingerprint;
+            generations(version).into_iter().map(move |(generation, state)| (fingerprint, generation, state))
+        };
+        self.revision == revision && compiled.eq(stored.iter().flat_map(of))
     }
+}
+
+/// What is written of a version: the generation that its state is of, and one that is built beside it.
+fn generations(version: &ViewVersion) -> Vec<(u32, VersionState)> {
+    let beside = version.rebuilding.map(|generation| (generation, VersionState::Building));
+    std::iter::once((version.generation, version.state)).chain(beside).collect()
 }
 
 /// The newest revision, with versions of no later one: an apply may come between the two reads.
@@ -84,19 +103,22 @@ async fn stored(registry: &dyn Registry) -> Result<(Option<Revision>, Vec<ViewVe
     }
 }
 
-async fn compiled_version(registry: &dyn Registry, newest: &Plan, version: &ViewVersion) -> Result<Version, Error> {
+async fn compiled_version(
+    registry: &dyn Registry,
+    newest: &Plan,
+    version: &ViewVersion,
+) -> Result<Arc<ViewPlan>, Error> {
     let fits =
         |plan: &Plan| plan.view(version.view.as_str()).filter(|view| view.fingerprint == version.fingerprint).cloned();
     if let Some(view) = fits(newest) {
-        return Ok(Version { view, state: version.state });
+        return Ok(view);
     }
     let missing = |detail: String| Error::Damaged { place: format!("revision {}", version.revision), detail };
     let revision = registry.revision_numbered(version.revision).await?;
     let revision = revision.ok_or_else(|| missing("it is gone, and a view is still served by it".to_owned()))?;
-    let view = fits(&compile(&revision.files, revision.number)?).ok_or_else(|| {
+    fits(&compile(&revision.files, revision.number)?).ok_or_else(|| {
         missing(format!("it compiles to another version of view `{}` than {}", version.view, version.fingerprint))
-    })?;
-    Ok(Version { view, state: version.state })
+    })
 }
 
 fn compile(files: &[SourceText], revision: u64) -> Result<Plan, Error> {
@@ -255,7 +277,7 @@ features:
         apply_to(&*registry, &catalogues, shop("1h")).await;
         assert_eq!(served_and_declared(&catalogues.current()), (None, Some("clicks_1h")));
         let first = catalogues.current().versions[0].view.fingerprint;
-        registry.promote(first, now()).await.expect("promotes");
+        registry.promote(first, 0, now()).await.expect("promotes");
         catalogues.refresh(&*registry).await.expect("refreshes");
         assert_eq!(served_and_declared(&catalogues.current()), (Some("clicks_1h"), Some("clicks_1h")));
 
@@ -264,10 +286,31 @@ features:
         assert_eq!(served_and_declared(&both), (Some("clicks_1h"), Some("clicks_2h")));
         let building = both.versions.iter().find(|version| version.state == VersionState::Building);
         let second = building.expect("the new version").view.fingerprint;
-        registry.promote(second, now()).await.expect("promotes");
+        registry.promote(second, 0, now()).await.expect("promotes");
         catalogues.refresh(&*registry).await.expect("refreshes");
         assert_eq!(served_and_declared(&catalogues.current()), (Some("clicks_2h"), Some("clicks_2h")));
         assert_eq!(served_and_declared(&both), (Some("clicks_1h"), Some("clicks_2h")), "a snapshot stays as it was");
+    }
+
+    #[tokio::test]
+    async fn a_rebuilt_version_is_written_twice_and_served_from_the_old_rows_until_the_new_ones_are_promoted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        apply_to(&*registry, &catalogues, shop("1h")).await;
+        let version = catalogues.current().versions[0].view.fingerprint;
+        registry.promote(version, 0, now()).await.expect("promotes");
+        registry.rebuild(&[version], now()).await.expect("begins");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        let rows = |catalogue: &Catalogue| catalogue.serving("activity").map(|view| view.rows);
+        let beside = catalogues.current();
+        let written: Vec<Fingerprint> = beside.written().iter().map(|view| view.rows).collect();
+        assert_eq!((rows(&beside), written), (Some(version), vec![version, version.in_generation(1)]));
+        registry.promote(version, 1, now()).await.expect("promotes");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!(rows(&catalogues.current()), Some(version.in_generation(1)));
+        assert_eq!(catalogues.current().serving("activity").map(|view| view.fingerprint), Some(version));
+        assert_eq!(catalogues.current().written().len(), 1);
     }
 
     #[tokio::test]

@@ -17,6 +17,9 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_version_begins_building_and_replaces_the_live_one_when_promoted(&*open("versions").await).await;
     an_apply_drops_what_it_does_not_name(&*open("drops").await).await;
     a_dropped_version_comes_back_building(&*open("returns").await).await;
+    a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(&*open("rebuilds").await).await;
+    a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
+    rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
     projects_do_not_see_each_other(&*open("one").await, &*open("another").await).await;
 }
@@ -105,6 +108,58 @@ async fn a_dropped_version_comes_back_building(registry: &dyn Registry) {
     assert_eq!((versions[0].state, versions[0].since, versions[0].revision), (VersionState::Building, at(30), 3));
 }
 
+async fn a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(registry: &dyn Registry) {
+    apply(registry, 0, &[("v", 1), ("w", 2)]).await;
+    assert_eq!(generations(registry).await, [(1, 0, None), (2, 0, None)]);
+    rebuild(registry, 1).await;
+    assert_eq!(generations(registry).await, [(1, 1, None), (2, 0, None)], "one that is still built starts anew");
+    registry.promote(Fingerprint(1), 0, at(20)).await.expect("answers");
+    assert_eq!(states(registry).await[0].2, VersionState::Building, "its first generation was given up");
+    registry.promote(Fingerprint(1), 1, at(20)).await.expect("answers");
+    rebuild(registry, 1).await;
+    rebuild(registry, 99).await;
+    assert_eq!(generations(registry).await, [(1, 1, Some(2)), (2, 0, None)]);
+    registry.promote(Fingerprint(1), 2, at(21)).await.expect("answers");
+    assert_eq!(generations(registry).await, [(1, 2, None), (2, 0, None)]);
+    let states: Vec<_> = states(registry).await.into_iter().map(|row| row.2).collect();
+    assert_eq!(states, [VersionState::Live, VersionState::Building]);
+}
+
+async fn a_generation_that_was_given_up_is_not_promoted(registry: &dyn Registry) {
+    apply(registry, 0, &[("v", 1)]).await;
+    promote(registry, 1).await;
+    rebuild(registry, 1).await;
+    rebuild(registry, 1).await;
+    registry.promote(Fingerprint(1), 1, at(21)).await.expect("answers");
+    assert_eq!(generations(registry).await, [(1, 0, Some(2))]);
+    registry.stop_rebuild(&[Fingerprint(1)], at(22)).await.expect("answers");
+    registry.promote(Fingerprint(1), 2, at(23)).await.expect("answers");
+    assert_eq!(generations(registry).await, [(1, 0, None)]);
+    rebuild(registry, 1).await;
+    assert_eq!(generations(registry).await, [(1, 0, Some(3))], "no number comes again");
+}
+
+async fn rows_that_nobody_uses_are_retired_until_they_are_removed(registry: &dyn Registry) {
+    let retired = async |before: i64| -> Vec<(u64, u32)> {
+        let retired = registry.retired(at(before)).await.expect("answers");
+        retired.into_iter().map(|(fingerprint, generation)| (fingerprint.0, generation)).collect()
+    };
+    apply(registry, 0, &[("v", 1)]).await;
+    promote(registry, 1).await;
+    rebuild(registry, 1).await;
+    rebuild(registry, 1).await;
+    assert_eq!((retired(15).await, retired(16).await), (vec![], vec![(1, 1)]), "given up at 15");
+    registry.promote(Fingerprint(1), 2, at(30)).await.expect("answers");
+    assert_eq!((retired(30).await, retired(31).await), (vec![], vec![(1, 0), (1, 1)]));
+    registry.rows_removed(Fingerprint(1), 0).await.expect("answers");
+    assert_eq!(retired(31).await, [(1, 1)]);
+    registry.rows_removed(Fingerprint(1), 1).await.expect("answers");
+    registry.apply(1, &[], "ada", &[], at(40)).await.expect("applies");
+    assert_eq!(retired(41).await, [(1, 2)], "a dropped version has no use for rows");
+    registry.apply(2, &[], "ada", &[(name("v"), Fingerprint(1))], at(50)).await.expect("applies");
+    assert_eq!((generations(registry).await, retired(99).await), (vec![(1, 3, None)], vec![(1, 2)]));
+}
+
 async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
     let job = |id: &str, kind: &str, created: i64| Job {
         id: id.to_owned(),
@@ -169,7 +224,19 @@ async fn apply(registry: &dyn Registry, expected: u64, versions: &[(&str, u64)])
 }
 
 async fn promote(registry: &dyn Registry, fingerprint: u64) {
-    registry.promote(Fingerprint(fingerprint), at(20)).await.expect("answers");
+    registry.promote(Fingerprint(fingerprint), 0, at(20)).await.expect("answers");
+}
+
+async fn rebuild(registry: &dyn Registry, fingerprint: u64) {
+    registry.rebuild(&[Fingerprint(fingerprint)], at(15)).await.expect("answers");
+}
+
+/// Fingerprint, generation, and the one beside it.
+async fn generations(registry: &dyn Registry) -> Vec<(u64, u32, Option<u32>)> {
+    let versions = registry.versions().await.expect("answers");
+    let mut rows: Vec<_> = versions.iter().map(|it| (it.fingerprint.0, it.generation, it.rebuilding)).collect();
+    rows.sort_unstable();
+    rows
 }
 
 fn name(text: &str) -> Name {

@@ -39,6 +39,10 @@ pub struct ViewVersion {
     pub since: EventTime,
     /// The newest revision whose files define it.
     pub revision: u64,
+    /// Which copy of its rows is built, or served once it is live.
+    pub generation: u32,
+    /// The copy that is built beside a live one, to take its place.
+    pub rebuilding: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +146,23 @@ pub trait Registry: Send + Sync {
     /// All versions that are not dropped.
     async fn versions(&self) -> Result<Vec<ViewVersion>, Error>;
 
-    /// Makes a Building version Live, and drops the versions of its view that were live before, in one step. One that
-    /// an apply dropped meanwhile stays dropped: nothing happens.
-    async fn promote(&self, fingerprint: Fingerprint, now: EventTime) -> Result<(), Error>;
+    /// Serves a generation that was built: of a Building version, which becomes Live and drops the versions of its view
+    /// that were live before; or beside the one of a Live version, whose place it takes. In one step; a generation that
+    /// was given up meanwhile stays so: nothing happens.
+    async fn promote(&self, fingerprint: Fingerprint, generation: u32, now: EventTime) -> Result<(), Error>;
+
+    /// Begins a new generation of each version that is not dropped: beside the one that serves, or in place of one that
+    /// is still being built. Numbers of generations are never used again.
+    async fn rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
+
+    /// Gives up what is built beside the generations that serve.
+    async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
+
+    /// Generations that nobody has written or served since `before`, and whose rows may still be in the online store:
+    /// until [`Registry::rows_removed`] says otherwise.
+    async fn retired(&self, before: EventTime) -> Result<Vec<(Fingerprint, u32)>, Error>;
+
+    async fn rows_removed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error>;
 
     /// Writes a job, or what became of it.
     async fn put_job(&self, job: &Job) -> Result<(), Error>;

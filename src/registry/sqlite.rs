@@ -81,17 +81,22 @@ impl SqliteRegistry {
     }
 
     fn version_of(&self, row: VersionRow) -> Result<ViewVersion, Error> {
-        let (fingerprint, view, state, since, revision) = row;
+        let (fingerprint, view, state, since, revision, generation, rebuilding) = row;
         Ok(ViewVersion {
             view: self.read("name", &view, |text| text.parse().ok())?,
-            fingerprint: self
-                .read("fingerprint", &fingerprint, |text| u64::from_str_radix(text, 16).ok().map(Fingerprint))?,
+            fingerprint: self.fingerprint_of(&fingerprint)?,
             state: self.read("version state", &state, |text| {
                 VERSION_STATES.into_iter().find(|state| state.as_str() == text)
             })?,
             since: EventTime::unchecked(since),
             revision: revision as u64,
+            generation,
+            rebuilding,
         })
+    }
+
+    fn fingerprint_of(&self, text: &str) -> Result<Fingerprint, Error> {
+        self.read("fingerprint", text, |text| u64::from_str_radix(text, 16).ok().map(Fingerprint))
     }
 
     async fn newest(&self, executor: impl SqliteExecutor<'_>) -> Result<u64, Error> {
@@ -145,6 +150,8 @@ impl SqliteRegistry {
                  VALUES (?, ?, ?, 'building', ?, ?)
                  ON CONFLICT (project, fingerprint) DO UPDATE SET
                      since = CASE state WHEN 'dropped' THEN excluded.since ELSE since END,
+                     generation = CASE state WHEN 'dropped' THEN begun ELSE generation END,
+                     begun = CASE state WHEN 'dropped' THEN begun + 1 ELSE begun END,
                      state = CASE state WHEN 'dropped' THEN 'building' ELSE state END,
                      revision = excluded.revision",
             )
@@ -158,7 +165,7 @@ impl SqliteRegistry {
             self.told(written)?;
         }
         let dropped = sqlx::query(
-            "UPDATE view_version SET state = 'dropped', since = ?1
+            "UPDATE view_version SET state = 'dropped', since = ?1, rows_since = ?1, rebuilding = NULL
              WHERE project = ?2 AND revision <> ?3 AND state <> 'dropped' AND (state = 'building' OR view NOT IN
                  (SELECT view FROM view_version WHERE project = ?2 AND revision = ?3))",
         )
@@ -167,7 +174,21 @@ impl SqliteRegistry {
         .bind(revision as i64)
         .execute(&mut **transaction)
         .await;
-        self.told(dropped).map(drop)
+        self.told(dropped)?;
+        self.write_copies(transaction).await
+    }
+
+    /// Notes the copies of rows that are begun by now.
+    async fn write_copies(&self, transaction: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
+        let written = sqlx::query(
+            "INSERT INTO row_copy (project, fingerprint, generation)
+             SELECT project, fingerprint, coalesce(rebuilding, generation) FROM view_version
+             WHERE project = ? AND state <> 'dropped' ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.project)
+        .execute(&mut **transaction)
+        .await;
+        self.told(written).map(drop)
     }
 }
 
@@ -238,7 +259,7 @@ impl Registry for SqliteRegistry {
 
     async fn versions(&self) -> Result<Vec<ViewVersion>, Error> {
         let rows = sqlx::query_as::<_, VersionRow>(
-            "SELECT fingerprint, view, state, since, revision FROM view_version
+            "SELECT fingerprint, view, state, since, revision, generation, rebuilding FROM view_version
              WHERE project = ? AND state <> 'dropped' ORDER BY view, since, fingerprint",
         )
         .bind(&self.project)
@@ -247,28 +268,93 @@ impl Registry for SqliteRegistry {
         self.told(rows)?.into_iter().map(|row| self.version_of(row)).collect()
     }
 
-    async fn promote(&self, fingerprint: Fingerprint, now: EventTime) -> Result<(), Error> {
+    async fn promote(&self, fingerprint: Fingerprint, generation: u32, now: EventTime) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        let dropped = sqlx::query(
-            "UPDATE view_version SET state = 'dropped', since = ?1 WHERE project = ?2 AND state = 'live' AND view =
-                 (SELECT view FROM view_version WHERE project = ?2 AND fingerprint = ?3 AND state = 'building')",
-        )
-        .bind(now.micros())
-        .bind(&self.project)
-        .bind(fingerprint.to_string())
-        .execute(&mut *transaction)
-        .await;
-        self.told(dropped)?;
-        let promoted = sqlx::query(
-            "UPDATE view_version SET state = 'live', since = ? WHERE project = ? AND fingerprint = ? AND state = 'building'",
-        )
-        .bind(now.micros())
-        .bind(&self.project)
-        .bind(fingerprint.to_string())
-        .execute(&mut *transaction)
-        .await;
-        self.told(promoted)?;
+        let replaced = [
+            // The live version whose place a Building one takes.
+            "UPDATE view_version SET state = 'dropped', since = ?1, rows_since = ?1, rebuilding = NULL
+             WHERE project = ?2 AND state = 'live' AND view = (SELECT view FROM view_version
+                 WHERE project = ?2 AND fingerprint = ?3 AND generation = ?4 AND state = 'building')",
+            "UPDATE view_version SET state = 'live', since = ?1
+             WHERE project = ?2 AND fingerprint = ?3 AND generation = ?4 AND state = 'building'",
+            "UPDATE view_version SET generation = ?4, rebuilding = NULL, rows_since = ?1
+             WHERE project = ?2 AND fingerprint = ?3 AND rebuilding = ?4 AND state = 'live'",
+        ];
+        for statement in replaced {
+            let promoted = sqlx::query(statement)
+                .bind(now.micros())
+                .bind(&self.project)
+                .bind(fingerprint.to_string())
+                .bind(generation)
+                .execute(&mut *transaction)
+                .await;
+            self.told(promoted)?;
+        }
         self.told(transaction.commit().await)
+    }
+
+    async fn rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for version in versions {
+            let begun = sqlx::query(
+                "UPDATE view_version SET
+                     generation = CASE state WHEN 'building' THEN begun ELSE generation END,
+                     rebuilding = CASE state WHEN 'live' THEN begun END,
+                     begun = begun + 1, rows_since = ?1
+                 WHERE project = ?2 AND fingerprint = ?3 AND state <> 'dropped'",
+            )
+            .bind(now.micros())
+            .bind(&self.project)
+            .bind(version.to_string())
+            .execute(&mut *transaction)
+            .await;
+            self.told(begun)?;
+        }
+        self.write_copies(&mut transaction).await?;
+        self.told(transaction.commit().await)
+    }
+
+    async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for version in versions {
+            let stopped = sqlx::query(
+                "UPDATE view_version SET rebuilding = NULL, rows_since = ?1
+                 WHERE project = ?2 AND fingerprint = ?3 AND rebuilding IS NOT NULL",
+            )
+            .bind(now.micros())
+            .bind(&self.project)
+            .bind(version.to_string())
+            .execute(&mut *transaction)
+            .await;
+            self.told(stopped)?;
+        }
+        self.told(transaction.commit().await)
+    }
+
+    async fn retired(&self, before: EventTime) -> Result<Vec<(Fingerprint, u32)>, Error> {
+        let rows = sqlx::query_as::<_, (String, u32)>(
+            "SELECT it.fingerprint, it.generation FROM row_copy it
+             JOIN view_version of ON of.project = it.project AND of.fingerprint = it.fingerprint
+             WHERE it.project = ? AND of.rows_since < ? AND (of.state = 'dropped' OR
+                 (it.generation <> of.generation AND it.generation IS DISTINCT FROM of.rebuilding))
+             ORDER BY it.fingerprint, it.generation",
+        )
+        .bind(&self.project)
+        .bind(before.micros())
+        .fetch_all(&self.pool)
+        .await;
+        let rows = self.told(rows)?.into_iter();
+        rows.map(|(fingerprint, generation)| Ok((self.fingerprint_of(&fingerprint)?, generation))).collect()
+    }
+
+    async fn rows_removed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error> {
+        let removed = sqlx::query("DELETE FROM row_copy WHERE project = ? AND fingerprint = ? AND generation = ?")
+            .bind(&self.project)
+            .bind(fingerprint.to_string())
+            .bind(generation)
+            .execute(&self.pool)
+            .await;
+        self.told(removed).map(drop)
     }
 
     async fn put_job(&self, job: &Job) -> Result<(), Error> {
@@ -322,15 +408,21 @@ impl Registry for SqliteRegistry {
 const VERSION_STATES: [VersionState; 3] = [VersionState::Building, VersionState::Live, VersionState::Dropped];
 const JOB_STATES: [JobState; 4] = [JobState::Running, JobState::Done, JobState::Failed, JobState::Cancelled];
 
-/// fingerprint, view, state, since, revision
-type VersionRow = (String, String, String, i64, i64);
+/// fingerprint, view, state, since, revision, generation, rebuilding
+type VersionRow = (String, String, String, i64, i64, u32, Option<u32>);
 
 /// id, kind, state, progress, request, result, error, created_at, finished_at
 type JobRow = (String, String, String, f64, String, Option<String>, Option<String>, i64, Option<i64>);
 
 fn migrator() -> Migrator {
-    let first = include_str!("../../migrations/sqlite/0001_registry.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "registry".into(), MigrationType::Simple, first, false)])
+    let scripts = [
+        ("registry", include_str!("../../migrations/sqlite/0001_registry.sql").into_sql_str()),
+        ("generations", include_str!("../../migrations/sqlite/0002_generations.sql").into_sql_str()),
+    ];
+    let migrations = (1..)
+        .zip(scripts)
+        .map(|(number, (name, script))| Migration::new(number, name.into(), MigrationType::Simple, script, false));
+    Migrator::with_migrations(migrations.collect())
 }
 
 /// SQLite's primary result codes for what may pass by itself: busy, locked, readonly, I/O, full, cannot open.

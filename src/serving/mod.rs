@@ -146,7 +146,7 @@ impl Distinct {
         for (number, view) in views.iter().enumerate() {
             let mut known: HashMap<&EntityKey, usize> = HashMap::new();
             let index = |key: &EntityKey, distinct: &mut Distinct| {
-                distinct.keys.push((view.plan.fingerprint, key.clone()));
+                distinct.keys.push((view.plan.rows, key.clone()));
                 distinct.views.push(number);
                 distinct.keys.len() - 1
             };

@@ -114,7 +114,7 @@ impl Batch {
 
 impl Entering {
     fn new(view: &Arc<ViewPlan>, prepared: Prepared, shards: u16) -> Entering {
-        let version = view.fingerprint;
+        let version = view.rows;
         let place = |entrant: &Entrant| Place::new(version, entrant, shards);
         let entrants = prepared.entrants.iter().map(place).collect();
         Entering { version, view: view.clone(), prepared, counts: Counts::default(), entrants, next: 0 }

@@ -98,11 +98,16 @@ impl Partition {
     pub fn follow(&mut self, view: &Arc<ViewPlan>, shards: u16) {
         let lanes = (0..shards).map(|_| Lane::unclaimed()).collect();
         let track = Track { view: view.clone(), lanes, counted: 0, goal: self.held.end };
-        self.tracks.insert(view.fingerprint, track);
+        self.tracks.insert(view.rows, track);
     }
 
     pub fn is_read(&self) -> bool {
         matches!(self.phase, Phase::Claiming | Phase::Reading { .. })
+    }
+
+    /// Whether it is not on its way out.
+    pub fn stays(&self) -> bool {
+        !matches!(self.phase, Phase::Releasing)
     }
 
     /// Whether it can be sought: all lanes are held, and there are some.

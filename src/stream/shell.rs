@@ -198,9 +198,16 @@ impl Shell {
     }
 
     async fn not_delivered(&mut self, error: event_log::Error) -> Result<(), Error> {
-        if let event_log::Error::OutOfRange { topic, partition, .. } = &error {
-            let partition = TopicPartition { topic: topic.clone(), partition: *partition };
-            return self.step(Signal::Unreadable { partition, reason: error.to_string() }).await;
+        if let event_log::Error::OutOfRange { topic, partition, offset, held } = &error {
+            let at = TopicPartition { topic: topic.clone(), partition: *partition };
+            let mend = match *offset > held.end {
+                true => "the log went back: `freshet rebuild` builds the rows anew from what it holds now",
+                false => {
+                    "the archive has no commit of it either: restore the commits, or give them up by moving the archive \
+                     of the source away and then `freshet rebuild`"
+                }
+            };
+            return self.step(Signal::Unreadable { partition: at, reason: format!("{error}; {mend}") }).await;
         }
         if !error.is_transient() {
             return Err(error.into());

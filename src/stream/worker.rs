@@ -140,7 +140,7 @@ impl Worker {
 
     /// Starts with the versions that are new, and forgets those that are no longer written.
     fn write_versions(&mut self, versions: Vec<Arc<ViewPlan>>, bounds: Vec<Bounds>) {
-        self.versions = versions.into_iter().map(|view| (view.fingerprint, view)).collect();
+        self.versions = versions.into_iter().map(|view| (view.rows, view)).collect();
         for Bounds { partition, held } in bounds {
             if let Some(partition) = self.partitions.get_mut(&partition) {
                 partition.held = held;
@@ -159,7 +159,7 @@ impl Worker {
         let wanted = |version: &Fingerprint| self.versions.contains_key(version);
         let dropped: Vec<Fingerprint> = partition.tracks.keys().copied().filter(|version| !wanted(version)).collect();
         let is_new = |view: &&Arc<ViewPlan>| {
-            view.source.topic == at.topic && !partition.tracks.contains_key(&view.fingerprint) && partition.is_read()
+            view.source.topic == at.topic && !partition.tracks.contains_key(&view.rows) && partition.stays()
         };
         let new: Vec<Arc<ViewPlan>> = self.versions.values().filter(is_new).cloned().collect();
         if dropped.is_empty() && new.is_empty() {
@@ -170,7 +170,8 @@ impl Worker {
         }
         partition.tracks.retain(|version, _| !dropped.contains(version));
         let part = partition.part();
-        if partition.is_read() {
+        // One that was stopped is tried again: new rows may not need what the old ones stopped for.
+        if partition.is_read() || !new.is_empty() {
             self.halt(at, Phase::Claiming);
         }
         self.forget(|key| key.part == part && dropped.contains(&key.version));

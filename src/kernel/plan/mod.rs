@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::kernel::aggregate::{Call, Partial};
 use crate::kernel::definition::{Definitions, Description, Entity, Feature, FeatureService, FeatureView, Source};
@@ -42,6 +43,17 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// What the rows of a version are stored under in one of its generations: copies of the same bytes, of which a
+    /// later one is built beside the one that serves. The first has the version's own name.
+    pub fn in_generation(self, generation: u32) -> Fingerprint {
+        match generation {
+            0 => self,
+            later => Fingerprint(xxh3_64_with_seed(&later.to_le_bytes(), self.0)),
+        }
+    }
+}
+
 /// All that is applied, compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -56,6 +68,8 @@ pub struct Plan {
 pub struct ViewPlan {
     pub name: Name,
     pub fingerprint: Fingerprint,
+    /// What its rows are stored under: another name, and the same bytes, in each generation.
+    pub rows: Fingerprint,
     pub entity: Arc<Entity>,
     pub source: Arc<Source>,
     /// For each key of the entity, the index of the source field.
@@ -130,6 +144,7 @@ pub fn compile_view(view: &FeatureView) -> ViewPlan {
     let mut plan = ViewPlan {
         name: view.name.clone(),
         fingerprint: Fingerprint(0),
+        rows: Fingerprint(0),
         entity: view.entity.clone(),
         source: view.source.clone(),
         key_fields: view.key_fields.clone(),
@@ -145,6 +160,7 @@ pub fn compile_view(view: &FeatureView) -> ViewPlan {
         about: view.about.clone(),
     };
     plan.fingerprint = fingerprint::fingerprint(&plan);
+    plan.rows = plan.fingerprint;
     plan
 }
 
@@ -190,6 +206,11 @@ impl ViewPlan {
     /// The partial that a feature is finished from.
     pub fn slot(&self, feature: &FeaturePlan) -> &Slot {
         &self.grids[feature.grid].slots[feature.slot]
+    }
+
+    /// The same plan, over the rows of one generation.
+    pub fn in_generation(&self, generation: u32) -> ViewPlan {
+        ViewPlan { rows: self.fingerprint.in_generation(generation), ..self.clone() }
     }
 
     /// Two plans of one version answer with the same bits if these are the same: else their features stand in another
