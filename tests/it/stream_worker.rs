@@ -565,6 +565,37 @@ fn what_the_log_cannot_deliver_stops_the_partition() {
 }
 
 #[test]
+fn a_stopped_partition_is_taken_up_again_for_rows_that_are_new() {
+    check(
+        1,
+        Settings::default(),
+        &format!(
+            "{READING} unreadable 0
+        write clicks_of
+        write clicks_of recency
+        claimed 0"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > unreadable 0
+              pause 0
+              stopped 0: offset 3 is gone
+            > write clicks_of
+            > write clicks_of recency
+              claim s0 recency/0
+            > claimed 0
+              seek 0 to 0
+              resume 0
+        "#]],
+    );
+}
+
+#[test]
 fn deliveries_of_an_earlier_seek_are_ignored() {
     check(
         1,

@@ -4,6 +4,7 @@ mod definitions;
 mod ingest;
 mod jobs;
 mod lookups;
+mod rebuilds;
 mod system;
 
 use std::collections::BTreeMap;

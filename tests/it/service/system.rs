@@ -64,6 +64,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
             {
               "view": "activity",
               "version": "…",
+              "generation": 0,
               "state": "live",
               "applied": 4,
               "late": 0,
@@ -77,6 +78,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
             {
               "view": "popularity",
               "version": "…",
+              "generation": 0,
               "state": "live",
               "applied": 3,
               "late": 0,
@@ -90,6 +92,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
             {
               "view": "study",
               "version": "…",
+              "generation": 0,
               "state": "live",
               "applied": 0,
               "late": 0,
@@ -103,6 +106,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
             {
               "view": "visits",
               "version": "…",
+              "generation": 0,
               "state": "live",
               "applied": 4,
               "late": 0,
