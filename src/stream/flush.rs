@@ -121,7 +121,9 @@ impl Worker {
         }
     }
 
-    /// Flushes what is to be released, and lets go of what is flushed.
+    /// Flushes what is to be released, and lets go of what is flushed. A call that is still under way would find the
+    /// next owner's claim and be refused with all that goes with it, or, a claim itself, shut the next owner out: so
+    /// they are waited for.
     pub(super) fn release(&mut self) {
         let releasing = |partition: &&Partition| matches!(partition.phase, Phase::Releasing);
         let leaving: Vec<TopicPartition> =
@@ -135,7 +137,8 @@ impl Worker {
             }
         }
         for at in &leaving {
-            if self.partitions[at].is_flushed() {
+            let partition = &self.partitions[at];
+            if partition.is_flushed() && !partition.is_claiming() && !self.shards.are_moving(partition) {
                 self.let_go(at);
             }
         }

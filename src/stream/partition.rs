@@ -121,6 +121,12 @@ impl Partition {
         self.tracks.values().all(|track| track.lanes.iter().all(|lane| !lane.is_ahead()))
     }
 
+    /// Whether a claim is not answered yet.
+    pub fn is_claiming(&self) -> bool {
+        let mut lanes = self.tracks.values().flat_map(|track| &track.lanes);
+        lanes.any(|lane| matches!(lane.hold, Hold::Claiming(_)))
+    }
+
     pub fn is_ahead(&self, shard: Shard) -> bool {
         self.tracks.values().any(|track| track.lanes[usize::from(shard.0)].is_ahead())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::kernel::key::Shard;
 use crate::kernel::time::{EventTime, Micros};
 use crate::online::{Advance, PartWrite};
+use crate::stream::partition::Partition;
 
 pub(super) struct Shards {
     states: Vec<State>,
@@ -49,6 +50,12 @@ impl Shards {
 
     pub fn is_in_flight(&self, shard: Shard) -> bool {
         self.state(shard).flight.is_some()
+    }
+
+    /// Whether something under way names a lane of `partition`, be it only to ask where it stands.
+    pub fn are_moving(&self, partition: &Partition) -> bool {
+        let is_of = |it: &Advance| it.partition == partition.at.partition && partition.tracks.contains_key(&it.version);
+        self.states.iter().filter_map(|state| state.flight.as_ref()).any(|flight| flight.advances.iter().any(is_of))
     }
 
     /// Whether time has come to flush, and nothing is under way.

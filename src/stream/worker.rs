@@ -203,6 +203,7 @@ impl Worker {
             }
         }
         self.open_claimed();
+        self.release();
     }
 
     /// Reads every partition whose last lane was just claimed, from the smallest offset that some lane needs.
