@@ -78,6 +78,9 @@ pub(super) async fn ingest(
             .to_string();
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_EVENTS", detail));
     }
+    if query.replay {
+        state.log.takes_replay(&source.topic).await?;
+    }
     let stamping = if query.replay { Stamping::EventTime } else { Stamping::Now(state.clock.now()) };
     let (records, rejected) = accept(source, events, stamping);
     let answer = IngestAnswer { accepted: records.len(), rejected };

@@ -141,7 +141,11 @@ impl From<serving::Error> for Problem {
 
 impl From<event_log::Error> for Problem {
     fn from(error: event_log::Error) -> Problem {
-        if error.is_transient() { Problem::unavailable("LOG_UNAVAILABLE", error) } else { Problem::internal(&error) }
+        match &error {
+            event_log::Error::Refused { .. } => Problem::new(StatusCode::CONFLICT, "TOPIC_REFUSED", error),
+            _ if error.is_transient() => Problem::unavailable("LOG_UNAVAILABLE", error),
+            _ => Problem::internal(&error),
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+pub mod kafka;
 mod partitioner;
 
 use std::ops::Range;
@@ -42,14 +43,21 @@ pub struct TopicPartition {
 /// Clones, because one failed commit fails every append that shared it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    #[error("topic `{0}` does not exist")]
+    #[error("topic `{0}` does not exist: `freshet apply` makes it where it may, or says how to")]
     UnknownTopic(String),
+    /// The topic is not fit for what was asked, and why, with what would mend it.
+    #[error("topic `{topic}` is refused: {why}")]
+    Refused { topic: String, why: String },
     #[error("offset {offset} of {topic}[{partition}] is outside what the log holds, {}..{}", held.start, held.end)]
     OutOfRange { topic: String, partition: u32, offset: u64, held: Range<u64> },
     #[error("the event log is not available: {0}")]
     Unavailable(String),
     #[error("the event log at {place} is damaged: {detail}")]
     Damaged { place: String, detail: String },
+    #[error("{member} was replaced by a process of the same name: give each an `instance_id` of its own")]
+    Fenced { member: String },
+    #[error("{0}")]
+    Settings(String),
     #[error("the event log at {place} is already in use by another process")]
     InUse { place: String },
 }
@@ -77,6 +85,9 @@ pub trait EventLog: Send + Sync {
 
     /// Joins a group of consumers that share the partitions of `topics`.
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error>;
+
+    /// Whether records stamped in the past keep their stamps, and stay: [`Error::Refused`] says why not.
+    async fn takes_replay(&self, topic: &str) -> Result<(), Error>;
 }
 
 /// What a consumer hears, in order.

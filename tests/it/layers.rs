@@ -54,6 +54,20 @@ const KERNEL_BANS: &[&str] = &[
 /// Each client crate, and the only files that may name it.
 const SDKS: &[(&str, &[&str])] = &[
     ("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded/store.rs"]),
+    (
+        "rdkafka::",
+        &[
+            "src/event_log/kafka/consumer.rs",
+            "src/event_log/kafka/lines.rs",
+            "src/event_log/kafka/member.rs",
+            "src/event_log/kafka/native.rs",
+            "src/event_log/kafka/producer.rs",
+            "src/event_log/kafka/reader.rs",
+            "src/event_log/kafka/settings.rs",
+            "src/event_log/kafka/tests.rs",
+            "src/event_log/kafka/topics.rs",
+        ],
+    ),
     ("sqlx::", &["src/registry/sqlite.rs", "src/registry/postgres.rs"]),
 ];
 

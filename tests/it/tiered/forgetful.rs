@@ -60,6 +60,10 @@ impl EventLog for Forgetful {
         let silent = BTreeSet::new();
         Ok(Box::new(ForgetfulConsumer { consumer, starts: self.starts.clone(), refused: VecDeque::new(), silent }))
     }
+
+    async fn takes_replay(&self, topic: &str) -> Result<(), Error> {
+        self.whole.takes_replay(topic).await
+    }
 }
 
 struct ForgetfulConsumer {

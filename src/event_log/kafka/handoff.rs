@@ -1,0 +1,355 @@
+//! What stands between the thread that polls Kafka and the driver that reads: batches one way, commands the other.
+//!
+//! ```text
+//!            put, announce                    take
+//! member ───────────────────►  Handoff  ───────────────► driver
+//!        ◄───────────────────           ◄───────────────
+//!            commands                         seek, pause, resume, …
+//! ```
+//!
+//! * Bounded: the member stops polling while [`ROOM`] bytes wait that the driver could take, and holds a partition
+//!   back of which [`LANE_ROOM`] bytes wait while the driver has paused it.
+//! * A seek ends what was there before it at once: each has an **epoch**, and a batch of an earlier one is dropped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::event_log::{Delivery, Error, TopicPartition};
+use crate::kernel::event::RawRecord;
+
+/// Bytes that may wait for the driver, and a batch more.
+const ROOM: usize = 16 << 20;
+/// Bytes that may wait of a partition that is paused, and a batch more.
+const LANE_ROOM: usize = 2 << 20;
+
+/// Records of one partition in a row.
+pub(super) struct Batch {
+    pub records: Vec<RawRecord>,
+    pub next: u64,
+    pub log_end: u64,
+    pub bytes: usize,
+}
+
+/// What the driver wants of the member.
+pub(super) enum Command {
+    Seek {
+        partition: TopicPartition,
+        offset: u64,
+        epoch: u64,
+    },
+    /// It was held back, and may go on.
+    GoOn(TopicPartition),
+    /// What was revoked is let go.
+    Released,
+    Prove(oneshot::Sender<Result<bool, Error>>),
+    Leave(oneshot::Sender<()>),
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    Taken,
+    /// Of an earlier seek, or of a partition that is no longer ours.
+    Stale,
+    /// Taken, and no more of this partition until [`Command::GoOn`] or a seek.
+    HoldBack,
+}
+
+#[derive(Default)]
+pub(super) struct Handoff {
+    state: Mutex<State>,
+    for_member: Condvar,
+    for_driver: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Assignments and errors: heard before records.
+    news: VecDeque<Result<Delivery, Error>>,
+    lanes: BTreeMap<TopicPartition, Lane>,
+    /// The partition that was taken from last: the search for the next begins behind it.
+    turn: Option<TopicPartition>,
+    commands: VecDeque<Command>,
+    /// Something waits for the member: a command, or an event of its client.
+    poked: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Lane {
+    epoch: u64,
+    paused: bool,
+    held_back: bool,
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    /// The driver has everything below.
+    taken: Option<u64>,
+}
+
+/// The driver's side.
+impl Handoff {
+    /// Waits for the next delivery; cancel safe. `None`: the member is gone.
+    pub async fn next(&self) -> Option<Result<Delivery, Error>> {
+        loop {
+            {
+                let mut state = self.lock();
+                let was_full = state.waiting() >= ROOM;
+                if let Some(delivery) = state.take() {
+                    if was_full {
+                        self.poke(state);
+                    }
+                    return Some(delivery);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            // A notification that comes before this line is kept.
+            self.for_driver.notified().await;
+        }
+    }
+
+    pub fn seek(&self, partition: &TopicPartition, offset: u64) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(partition) else { return };
+        *lane = Lane { epoch: lane.epoch + 1, taken: Some(offset), ..Lane::default() };
+        let epoch = lane.epoch;
+        state.commands.push_back(Command::Seek { partition: partition.clone(), offset, epoch });
+        self.poke(state);
+    }
+
+    pub fn pause(&self, partition: &TopicPartition) {
+        if let Some(lane) = self.lock().lanes.get_mut(partition) {
+            lane.paused = true;
+        }
+    }
+
+    pub fn resume(&self, partition: &TopicPartition) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(partition) else { return };
+        lane.paused = false;
+        if std::mem::take(&mut lane.held_back) {
+            state.commands.push_back(Command::GoOn(partition.clone()));
+            self.poke(state);
+        }
+    }
+
+    pub fn tell(&self, command: Command) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.commands.push_back(command);
+            self.poke(state);
+        }
+    }
+
+    /// The driver is gone.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.poke(state);
+    }
+}
+
+/// The member's side.
+impl Handoff {
+    /// Waits for a command, for room, for an event of the client, or for the time to pass.
+    pub fn rest(&self, at_most: Duration) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.poked) {
+            let woken = self.for_member.wait_timeout(state, at_most);
+            state = woken.expect("nothing panics while it holds the hand-off").0;
+            state.poked = false;
+        }
+    }
+
+    /// The client has an event, or had one.
+    pub fn wake_member(&self) {
+        self.poke(self.lock());
+    }
+
+    /// Commands that came since; `None`: the driver is gone.
+    pub fn commands(&self) -> Option<VecDeque<Command>> {
+        let mut state = self.lock();
+        (!state.closed).then(|| std::mem::take(&mut state.commands))
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.lock().waiting() < ROOM
+    }
+
+    pub fn assigned(&self, partitions: Vec<TopicPartition>) {
+        let mut state = self.lock();
+        state.lanes.extend(partitions.iter().map(|partition| (partition.clone(), Lane::default())));
+        self.announce(state, Ok(Delivery::Assigned(partitions)));
+    }
+
+    /// What waits of them is dropped: whoever is next reads it again.
+    pub fn revoked(&self, partitions: Vec<TopicPartition>) {
+        let mut state = self.lock();
+        state.lanes.retain(|partition, _| !partitions.contains(partition));
+        self.announce(state, Ok(Delivery::Revoked(partitions)));
+    }
+
+    pub fn failed(&self, error: Error) {
+        let state = self.lock();
+        self.announce(state, Err(error));
+    }
+
+    /// A partition cannot be read on, unless it was sought since.
+    pub fn unreadable(&self, partition: &TopicPartition, epoch: u64, error: Error) {
+        let state = self.lock();
+        if state.lanes.get(partition).is_some_and(|lane| lane.epoch == epoch) {
+            self.announce(state, Err(error));
+        }
+    }
+
+    pub fn put(&self, partition: &TopicPartition, epoch: u64, batch: Batch) -> Put {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(partition).filter(|lane| lane.epoch == epoch) else { return Put::Stale };
+        lane.bytes += batch.bytes;
+        lane.batches.push_back(batch);
+        lane.held_back = lane.paused && lane.bytes >= LANE_ROOM;
+        let put = if lane.held_back { Put::HoldBack } else { Put::Taken };
+        self.for_driver.notify_one();
+        put
+    }
+
+    /// What the driver has of each partition that it ever read.
+    pub fn taken(&self) -> Vec<(TopicPartition, u64)> {
+        let state = self.lock();
+        let taken = |(partition, lane): (&TopicPartition, &Lane)| Some((partition.clone(), lane.taken?));
+        state.lanes.iter().filter_map(taken).collect()
+    }
+
+    /// The member is gone.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        // Whoever waits for an answer hears that there will be none.
+        state.commands.clear();
+        self.for_driver.notify_one();
+    }
+
+    fn announce(&self, mut state: MutexGuard<'_, State>, news: Result<Delivery, Error>) {
+        state.news.push_back(news);
+        self.for_driver.notify_one();
+    }
+}
+
+impl Handoff {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the hand-off")
+    }
+
+    fn poke(&self, mut state: MutexGuard<'_, State>) {
+        state.poked = true;
+        self.for_member.notify_one();
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Option<Result<Delivery, Error>> {
+        if let Some(news) = self.news.pop_front() {
+            return Some(news);
+        }
+        let partition = self.ready()?;
+        let lane = self.lanes.get_mut(&partition).expect("it is ready");
+        let Batch { records, next, log_end, bytes } = lane.batches.pop_front().expect("it is ready");
+        lane.bytes -= bytes;
+        lane.taken = Some(next);
+        self.turn = Some(partition.clone());
+        Some(Ok(Delivery::Records { partition, records, next, log_end }))
+    }
+
+    /// The next partition with something to take, so that no busy one starves another.
+    fn ready(&self) -> Option<TopicPartition> {
+        let is_ready = |(_, lane): &(&TopicPartition, &Lane)| !lane.paused && !lane.batches.is_empty();
+        let after = |(partition, _): &(&TopicPartition, &Lane)| self.turn.as_ref().is_none_or(|turn| turn < *partition);
+        let mut ready = self.lanes.iter().filter(is_ready);
+        let found = ready.clone().find(after).or_else(|| ready.next());
+        found.map(|(partition, _)| partition.clone())
+    }
+
+    /// Bytes that the driver could take.
+    fn waiting(&self) -> usize {
+        self.lanes.values().filter(|lane| !lane.paused).map(|lane| lane.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: u32) -> TopicPartition {
+        TopicPartition { topic: "clicks".to_owned(), partition }
+    }
+
+    fn batch(next: u64, bytes: usize) -> Batch {
+        Batch { records: Vec::new(), next, log_end: next, bytes }
+    }
+
+    fn of_two_partitions() -> Handoff {
+        let handoff = Handoff::default();
+        handoff.assigned(vec![at(0), at(1)]);
+        assert!(matches!(handoff.lock().take(), Some(Ok(Delivery::Assigned(_)))));
+        handoff
+    }
+
+    fn taken(handoff: &Handoff) -> Option<(u32, u64)> {
+        match handoff.lock().take()? {
+            Ok(Delivery::Records { partition, next, .. }) => Some((partition.partition, next)),
+            other => panic!("expected records, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn partitions_take_turns() {
+        let handoff = of_two_partitions();
+        for (partition, next) in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)] {
+            assert_eq!(handoff.put(&at(partition), 0, batch(next, 1)), Put::Taken);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| taken(&handoff)).collect();
+        assert_eq!(order, [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
+    }
+
+    #[test]
+    fn a_seek_ends_what_was_read_before_it() {
+        let handoff = of_two_partitions();
+        handoff.put(&at(0), 0, batch(5, 1));
+        handoff.seek(&at(0), 2);
+        assert_eq!(handoff.put(&at(0), 0, batch(6, 1)), Put::Stale);
+        assert_eq!(taken(&handoff), None);
+        assert_eq!(handoff.put(&at(0), 1, batch(3, 1)), Put::Taken);
+        assert_eq!(taken(&handoff), Some((0, 3)));
+        assert_eq!(handoff.put(&at(7), 0, batch(1, 1)), Put::Stale, "it is not ours");
+    }
+
+    #[test]
+    fn a_paused_partition_is_held_back_once_enough_of_it_waits_and_takes_no_room_from_others() {
+        let handoff = of_two_partitions();
+        handoff.pause(&at(0));
+        assert_eq!(handoff.put(&at(0), 0, batch(1, LANE_ROOM - 1)), Put::Taken);
+        assert_eq!(handoff.put(&at(0), 0, batch(2, ROOM)), Put::HoldBack);
+        assert!(handoff.has_room());
+        handoff.put(&at(1), 0, batch(1, 1));
+        assert_eq!(taken(&handoff), Some((1, 1)));
+        handoff.resume(&at(0));
+        assert!(!handoff.has_room());
+        let command = handoff.commands().expect("the driver is there").pop_front();
+        assert!(matches!(command, Some(Command::GoOn(partition)) if partition == at(0)));
+        assert_eq!((taken(&handoff), taken(&handoff)), (Some((0, 1)), Some((0, 2))));
+    }
+
+    #[test]
+    fn revoked_partitions_have_nothing_left() {
+        let handoff = of_two_partitions();
+        handoff.put(&at(0), 0, batch(1, 1));
+        handoff.revoked(vec![at(0)]);
+        assert!(matches!(handoff.lock().take(), Some(Ok(Delivery::Revoked(_)))));
+        assert_eq!(taken(&handoff), None);
+        assert_eq!(handoff.put(&at(0), 0, batch(2, 1)), Put::Stale);
+    }
+}

@@ -1,0 +1,86 @@
+//! What librdkafka says on its own, on its way into our log: each kind of line once in a while, however often it
+//! is said. A broker that is away would otherwise fill a disk.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use tokio::time::Instant;
+
+/// Between two lines of one kind.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// The context of our clients. `role` tells their lines apart.
+pub(super) struct Lines {
+    role: &'static str,
+    /// By facility, what librdkafka calls the kind of a line: when one was let through, and how many were not since.
+    said: Mutex<BTreeMap<String, (Instant, u64)>>,
+}
+
+impl Lines {
+    pub fn of(role: &'static str) -> Lines {
+        Lines { role, said: Mutex::default() }
+    }
+
+    /// Levels are those of syslog: 3 is an error, 4 a warning.
+    pub fn say(&self, level: i32, facility: &str, text: &str) {
+        let Some(held_back) = self.admit(facility, Instant::now()) else { return };
+        let role = self.role;
+        match level {
+            ..=3 => tracing::error!(role, facility, held_back, "kafka: {text}"),
+            4 => tracing::warn!(role, facility, held_back, "kafka: {text}"),
+            5 | 6 => tracing::info!(role, facility, held_back, "kafka: {text}"),
+            _ => tracing::debug!(role, facility, held_back, "kafka: {text}"),
+        }
+    }
+
+    /// Whether a line may be said now: how many of its kind were held back before it.
+    fn admit(&self, facility: &str, now: Instant) -> Option<u64> {
+        let mut said = self.said.lock().expect("nothing panics while it counts lines");
+        match said.get_mut(facility) {
+            Some((at, held_back)) if now.duration_since(*at) < QUIET => {
+                *held_back += 1;
+                None
+            }
+            known => {
+                let held_back = known.map_or(0, |(_, held_back)| *held_back);
+                said.insert(facility.to_owned(), (now, 0));
+                Some(held_back)
+            }
+        }
+    }
+}
+
+impl ClientContext for Lines {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.say(level as i32, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}"));
+        self.say(4, &code, reason);
+    }
+}
+
+impl ConsumerContext for Lines {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_said_once_in_a_while_and_tells_how_many_were_not() {
+        let lines = Lines::of("test");
+        let start = Instant::now();
+        assert_eq!(lines.admit("FAIL", start), Some(0));
+        assert_eq!(lines.admit("FAIL", start + QUIET / 2), None);
+        assert_eq!(lines.admit("CONNECT", start + QUIET / 2), Some(0), "another kind is not the same line");
+        assert_eq!(lines.admit("FAIL", start + QUIET / 2), None);
+        assert_eq!(lines.admit("FAIL", start + QUIET), Some(2));
+        assert_eq!(lines.admit("FAIL", start + QUIET * 2), Some(0));
+    }
+}

@@ -1,0 +1,366 @@
+//! A member of a consumer group, on a thread of its own: polls Kafka, fills batches, and does what the driver wants.
+//!
+//! # Partitions
+//!
+//! An assignment is accepted at once, and empty: librdkafka is given a partition when the driver has sought it, with
+//! the offset to start from, so that it never reads from an offset that is not ours. A revocation is answered when
+//! the driver has let go, or has taken too long; librdkafka reads nothing meanwhile.
+//!
+//! # Offsets in Kafka
+//!
+//! They are committed for lag displays, and because a commit that is accepted proves that we are a member.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::event_log::kafka::handoff::{Command, Handoff, Put};
+use crate::event_log::kafka::lines::Lines;
+use crate::event_log::kafka::native::{Events, Happening, Origin, Record, is_in_group, known_end};
+use crate::event_log::kafka::reading::{Reading, State};
+use crate::event_log::{Error, TopicPartition};
+
+/// How long the thread rests when nothing happens.
+const REST: Duration = Duration::from_millis(200);
+/// Events that are polled before commands are looked at again.
+const BURST: usize = 4_096;
+/// For a question to a broker that the thread waits for.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Between commits for lag displays.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How long partitions that were revoked may take to be let go, before the others get them all the same.
+const RELEASE: Duration = Duration::from_secs(30);
+/// How long a proof of membership waits for a rebalance to end.
+const PROOF: Duration = Duration::from_secs(10);
+/// How long a member that steps down waits for the group to hear of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+pub(super) struct Member {
+    // Before the client: a queue goes before what it is of.
+    events: Events,
+    client: BaseConsumer<Lines>,
+    handoff: Arc<Handoff>,
+    name: String,
+    /// Whether the group has ever assigned us anything, be it nothing.
+    is_in: bool,
+    held: BTreeMap<TopicPartition, Reading>,
+    /// The partition of the last record: the next one is most often of the same.
+    run: Option<(Origin, TopicPartition)>,
+    /// Revoked, and not let go yet; until when that is waited for.
+    releasing: Option<(Vec<TopicPartition>, Instant)>,
+    /// Wants that change the assignment and came while another change was under way.
+    postponed: Vec<Command>,
+    proofs: Vec<(oneshot::Sender<Result<bool, Error>>, Instant)>,
+    commit_at: Instant,
+}
+
+impl Member {
+    /// `client` is subscribed; `name` is what people know it by.
+    pub fn new(mut client: BaseConsumer<Lines>, handoff: Arc<Handoff>, name: String) -> Member {
+        let woken = handoff.clone();
+        client.set_nonempty_callback(move || woken.wake_member());
+        Member {
+            events: Events::of(client.client()),
+            client,
+            handoff,
+            name,
+            is_in: false,
+            held: BTreeMap::new(),
+            run: None,
+            releasing: None,
+            postponed: Vec::new(),
+            proofs: Vec::new(),
+            commit_at: Instant::now() + COMMIT_EVERY,
+        }
+    }
+
+    /// Until the driver leaves, or is gone. Blocks: for a thread of its own.
+    pub fn run(mut self) {
+        let farewell = loop {
+            let Some(commands) = self.handoff.commands() else { break None };
+            let mut commands = commands.into_iter();
+            if let Some(done) = commands.find_map(|command| self.obey(command)) {
+                break Some(done);
+            }
+            self.keep_time(Instant::now());
+            if !self.handoff.has_room() || self.poll() == 0 {
+                self.hand_over_all();
+                self.handoff.rest(REST);
+            }
+        };
+        self.handoff.close();
+        if let Some(done) = farewell {
+            self.step_down();
+            // Nobody waits any more: then there is nobody to tell.
+            let _ = done.send(());
+        }
+    }
+
+    /// Does what the driver wants; to leave is for the caller.
+    fn obey(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
+        match command {
+            Command::Seek { .. } | Command::GoOn(_) if self.releasing.is_some() => self.postponed.push(command),
+            Command::Seek { partition, offset, epoch } => self.seek(&partition, offset, epoch),
+            Command::GoOn(partition) => self.go_on(&partition),
+            Command::Released => self.release(),
+            Command::Prove(answer) => self.proofs.push((answer, Instant::now() + PROOF)),
+            Command::Leave(done) => return Some(done),
+        }
+        None
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        if let Some((partitions, until)) = &self.releasing
+            && now >= *until
+        {
+            let count = partitions.len();
+            tracing::warn!(member = self.name, count, "partitions are given up before they were let go");
+            self.release();
+        }
+        for (answer, until) in std::mem::take(&mut self.proofs) {
+            match self.prove() {
+                None if now < until => self.proofs.push((answer, until)),
+                None => drop(answer.send(Err(Error::Unavailable("the group is rebalancing".to_owned())))),
+                Some(proof) => drop(answer.send(proof)),
+            }
+        }
+        if now >= self.commit_at {
+            self.commit_at = now + COMMIT_EVERY;
+            let taken = self.handoff.taken();
+            if !taken.is_empty() && self.releasing.is_none() {
+                // A commit that fails is missed by a lag display, and by nothing else.
+                let _ = self.client.commit(&offsets(&taken), CommitMode::Async);
+            }
+        }
+    }
+
+    /// How many events there were.
+    fn poll(&mut self) -> usize {
+        let mut count = 0;
+        while count < BURST
+            && let Some(event) = self.events.next()
+        {
+            count += 1;
+            match event.read() {
+                Happening::Record(record) => self.record(&record),
+                Happening::Assigned(partitions) => self.assigned(partitions),
+                Happening::Revoked(partitions) => self.revoked(partitions),
+                Happening::Partition { place, offset, code, detail } => self.partition(&place, offset, code, &detail),
+                Happening::Failed { code, detail } => self.failed(code, &detail),
+                Happening::Line { level, facility, text } => self.client.context().say(level, &facility, &text),
+                Happening::Other => {}
+            }
+        }
+        count
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        if self.run.as_ref().is_none_or(|(origin, _)| *origin != record.origin()) {
+            self.run = Some((record.origin(), record.place()));
+        }
+        let (_, place) = self.run.as_ref().expect("it was just set");
+        let Some(reading) = self.held.get_mut(place).filter(|reading| reading.state == State::Reading) else { return };
+        if reading.add(record) {
+            hand_over(&self.client, &self.handoff, place, reading);
+        }
+    }
+
+    fn hand_over_all(&mut self) {
+        for (place, reading) in &mut self.held {
+            hand_over(&self.client, &self.handoff, place, reading);
+        }
+    }
+
+    fn partition(&mut self, place: &TopicPartition, offset: i64, code: RDKafkaErrorCode, detail: &str) {
+        let Some(reading) = self.held.get_mut(place).filter(|reading| reading.state == State::Reading) else { return };
+        let offset = u64::try_from(offset).unwrap_or(0);
+        match code {
+            RDKafkaErrorCode::PartitionEOF => reading.skip_to(offset),
+            // One that was asked for before the last seek is no news.
+            RDKafkaErrorCode::AutoOffsetReset if offset == reading.next => {
+                reading.state = State::Failed;
+                hand_over(&self.client, &self.handoff, place, reading);
+                let epoch = reading.epoch;
+                let error = self.out_of_range(place, offset);
+                self.handoff.unreadable(place, epoch, error);
+            }
+            RDKafkaErrorCode::AutoOffsetReset => {}
+            code => {
+                let place = format!("{}[{}]", place.topic, place.partition);
+                self.handoff.failed(Error::Unavailable(format!("{place}: {detail} ({code:?})")));
+            }
+        }
+    }
+
+    fn out_of_range(&self, place: &TopicPartition, offset: u64) -> Error {
+        let TopicPartition { topic, partition } = place.clone();
+        match self.client.fetch_watermarks(&topic, partition as i32, ANSWER) {
+            Ok((start, end)) => Error::OutOfRange { topic, partition, offset, held: start as u64..end as u64 },
+            Err(error) => Error::Unavailable(format!("{topic}[{partition}] cannot be read from {offset}: {error}")),
+        }
+    }
+
+    fn failed(&mut self, code: RDKafkaErrorCode, detail: &str) {
+        match self.client.client().fatal_error() {
+            Some((RDKafkaErrorCode::FencedInstanceId, _)) => {
+                self.handoff.failed(Error::Fenced { member: self.name.clone() });
+            }
+            Some((_, reason)) => self.handoff.failed(Error::Unavailable(reason)),
+            None if is_for_people(code) => {
+                self.handoff.failed(Error::Unavailable(format!("{}: {detail}", self.name)));
+            }
+            // Brokers that come and go are librdkafka's affair; that they do is in the log.
+            None => self.client.context().say(4, &format!("{code:?}"), detail),
+        }
+    }
+
+    fn assigned(&mut self, partitions: Vec<TopicPartition>) {
+        self.change("accept an assignment", |client| client.incremental_assign(&TopicPartitionList::new()));
+        // The first says that we are in the group; an empty one after it, only that others came or went.
+        if std::mem::replace(&mut self.is_in, true) && partitions.is_empty() {
+            return;
+        }
+        self.held.extend(partitions.iter().map(|partition| (partition.clone(), Reading::default())));
+        self.handoff.assigned(partitions);
+    }
+
+    fn revoked(&mut self, partitions: Vec<TopicPartition>) {
+        self.hand_over_all();
+        self.handoff.revoked(partitions.clone());
+        let known = self.releasing.take().map(|(known, _)| known).unwrap_or_default();
+        let all = known.into_iter().chain(partitions).collect();
+        self.releasing = Some((all, Instant::now() + RELEASE));
+        // Someone else may have them already: nothing is gained by waiting.
+        if self.client.assignment_lost() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        let Some((partitions, _)) = self.releasing.take() else { return };
+        let is_known = |place: &&TopicPartition| self.held.get(place).is_some_and(|it| it.state != State::Idle);
+        let known = list(partitions.iter().filter(is_known));
+        self.change("give partitions up", |client| client.incremental_unassign(&known));
+        self.held.retain(|partition, _| !partitions.contains(partition));
+        for command in std::mem::take(&mut self.postponed) {
+            let leaves = self.obey(command);
+            assert!(leaves.is_none(), "to leave is never postponed");
+        }
+    }
+
+    fn seek(&mut self, place: &TopicPartition, offset: u64, epoch: u64) {
+        let Some(reading) = self.held.get_mut(place) else { return };
+        let before = std::mem::take(&mut reading.state);
+        if std::mem::take(&mut reading.held_back) {
+            self.change("read on", |client| client.resume(&list([place])));
+        }
+        let seeks = before == State::Reading
+            && self.client.seek(&place.topic, place.partition as i32, position(offset), ANSWER).is_ok();
+        if !seeks {
+            if before != State::Idle {
+                self.change("restart a partition", |client| client.incremental_unassign(&list([place])));
+            }
+            let started = offsets(&[(place.clone(), offset)]);
+            self.change("start a partition", |client| client.incremental_assign(&started));
+        }
+        if let Some(reading) = self.held.get_mut(place) {
+            reading.seek(offset, epoch);
+        }
+    }
+
+    fn go_on(&mut self, place: &TopicPartition) {
+        let Some(reading) = self.held.get_mut(place) else { return };
+        if std::mem::take(&mut reading.held_back) {
+            self.change("read on", |client| client.resume(&list([place])));
+        }
+    }
+
+    /// `None`: the group is between two generations; ask again.
+    fn prove(&self) -> Option<Result<bool, Error>> {
+        let taken = self.handoff.taken();
+        let Some(first) = self.held.keys().next() else { return Some(Ok(false)) };
+        // A position that nobody read is the start, which no lag display is surprised by.
+        let proof = if taken.is_empty() { vec![(first.clone(), 0)] } else { taken };
+        match self.client.commit(&offsets(&proof), CommitMode::Sync) {
+            Ok(()) => Some(Ok(true)),
+            Err(KafkaError::ConsumerCommit(code)) => match code {
+                RDKafkaErrorCode::RebalanceInProgress => None,
+                RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::FencedInstanceId
+                | RDKafkaErrorCode::Fatal => Some(Ok(false)),
+                code => Some(Err(Error::Unavailable(format!("the group did not answer: {code}")))),
+            },
+            Err(error) => Some(Err(Error::Unavailable(format!("the group did not answer: {error}")))),
+        }
+    }
+
+    /// Leaves the group in so many words: who only closes keeps a named member's partitions until its session ends.
+    fn step_down(mut self) {
+        let until = Instant::now() + FAREWELL;
+        self.release();
+        self.client.unsubscribe();
+        let is_heard = |client: &BaseConsumer<Lines>| client.client().fatal_error().is_none();
+        while is_heard(&self.client) && is_in_group(self.client.client()) && Instant::now() < until {
+            self.poll();
+            self.release();
+            self.handoff.rest(REST / 10);
+        }
+    }
+
+    /// What librdkafka refuses here is undone by the next rebalance, or was done by the last.
+    fn change(&self, what: &str, change: impl FnOnce(&BaseConsumer<Lines>) -> Result<(), KafkaError>) {
+        if let Err(error) = change(&self.client) {
+            tracing::warn!(member = self.name, %error, "could not {what}");
+        }
+    }
+}
+
+fn hand_over(client: &BaseConsumer<Lines>, handoff: &Handoff, place: &TopicPartition, reading: &mut Reading) {
+    let log_end = known_end(client.client(), place).unwrap_or(0);
+    let Some(batch) = reading.take(place.partition, log_end) else { return };
+    if handoff.put(place, reading.epoch, batch) == Put::HoldBack {
+        reading.held_back = client.pause(&list([place])).is_ok();
+    }
+}
+
+/// What people have to mend, and librdkafka tries again meanwhile.
+fn is_for_people(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::InconsistentGroupProtocol
+            | Code::UnknownTopicOrPartition
+            | Code::Authentication
+    )
+}
+
+fn list<'a>(places: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for place in places {
+        list.add_partition(&place.topic, place.partition as i32);
+    }
+    list
+}
+
+fn offsets(places: &[(TopicPartition, u64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (place, offset) in places {
+        let added = list.add_partition_offset(&place.topic, place.partition as i32, position(*offset));
+        added.expect("librdkafka takes every offset that is not negative");
+    }
+    list
+}
+
+fn position(offset: u64) -> Offset {
+    Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
+}
