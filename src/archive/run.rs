@@ -62,10 +62,10 @@ where
         () = &mut shutdown => return Ok(Ended::Shutdown),
         begun = Session::begin(archiver) => begun,
     };
-    let session = begun?;
-    archiver.progress.listening(true);
-    let ended = session.run(shutdown).await;
-    archiver.progress.listening(false);
+    let ended = begun?.run(shutdown).await;
+    if !matches!(ended, Ok(Ended::SourcesChanged)) {
+        archiver.progress.listening(false);
+    }
     ended
 }
 

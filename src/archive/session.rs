@@ -73,6 +73,9 @@ impl<'a> Session<'a> {
     }
 
     pub async fn run(mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<Ended, Error> {
+        if self.consumer.is_none() {
+            self.progress.listening(true);
+        }
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
@@ -89,6 +92,10 @@ impl<'a> Session<'a> {
             }
         };
         self.drain().await;
+        if let (Ok(Ended::Shutdown), Some(consumer)) = (&ended, self.consumer.take()) {
+            // Who is not let go in time is missed by the group a while later.
+            let _ = timeout(self.settings.drain, consumer.leave()).await;
+        }
         ended
     }
 
@@ -98,6 +105,7 @@ impl<'a> Session<'a> {
                 for place in places {
                     self.take_up(&place).await?;
                 }
+                self.progress.listening(true);
             }
             Ok(Delivery::Revoked(places)) => {
                 // What they hold is in the log, for whoever archives it next.

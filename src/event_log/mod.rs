@@ -93,7 +93,7 @@ pub trait EventLog: Send + Sync {
 /// What a consumer hears, in order.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Ours from now on, each paused until it is sought.
+    /// Ours from now on, each paused until it is sought. The first delivery of a member is one, be it empty.
     Assigned(Vec<TopicPartition>),
     /// To be released: flush, then let go. Asking for the next delivery says that this is done.
     Revoked(Vec<TopicPartition>),

@@ -55,7 +55,7 @@ impl Error {
 }
 
 /// Folds the log into the online store, for whatever `versions` says is to be written, until `shutdown`; then
-/// flushes and lets go. Returns early only with an error that trying again would not mend.
+/// flushes and hands its partitions over. Returns early only with an error that trying again would not mend.
 pub async fn run(
     log: Arc<dyn EventLog>,
     online: Arc<dyn OnlineStore>,
@@ -93,5 +93,8 @@ pub async fn run(
         }
     }
     progress.send_replace(shell.progress());
+    if tokio::time::timeout(grace, shell.leave()).await.is_err() {
+        tracing::warn!("the group did not take the partitions back in time: the others get them when it misses us");
+    }
     Ok(())
 }

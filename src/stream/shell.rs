@@ -28,6 +28,8 @@ pub(super) struct Shell {
     versions: Vec<Arc<ViewPlan>>,
     stage: Stage,
     consumer: Option<Box<dyn Consumer>>,
+    /// Whether the group has told what is ours, be it nothing.
+    is_told: bool,
     /// The consumer is not asked before.
     rest_until: Instant,
     /// The last seek of each partition.
@@ -76,6 +78,7 @@ impl Shell {
             versions,
             stage: Stage::Leaving,
             consumer: None,
+            is_told: false,
             rest_until: Instant::now(),
             tickets: BTreeMap::new(),
             releasing: BTreeSet::new(),
@@ -87,12 +90,23 @@ impl Shell {
         Ok(shell)
     }
 
+    /// A change of topics takes nobody out of the group for those who ask: it is joined anew at once.
     pub fn progress(&self) -> Progress {
         let mut progress = self.worker.progress();
-        if self.stage != Stage::Joined {
+        let is_alone = self.stage == Stage::Joined && self.consumer.is_none();
+        if self.stage == Stage::Closing || !(self.is_told || is_alone) {
             progress.standing = Standing::Joining;
+        } else if self.asking_bounds {
+            progress.standing = Standing::Claiming;
         }
         progress
+    }
+
+    /// Hands the partitions over to the other members; what is flushed of them is flushed.
+    pub async fn leave(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.leave().await;
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -181,6 +195,7 @@ impl Shell {
     async fn delivered(&mut self, delivery: Delivery) -> Result<(), Error> {
         match delivery {
             Delivery::Assigned(assigned) => {
+                self.is_told = true;
                 self.asking_bounds = true;
                 let backoff = self.backoff();
                 self.call(calls::assigned(self.log.clone(), assigned, backoff));
@@ -260,6 +275,7 @@ impl Shell {
         });
         if !proven && self.stage == Stage::Joined {
             self.stage = Stage::Leaving;
+            self.is_told = false;
         }
         self.call(std::future::ready(Ok(Answer::Signal(Signal::Membership(proven)))));
     }
