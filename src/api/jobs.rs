@@ -1,9 +1,12 @@
-//! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends; its
-//! progress lives in this process. A process that ends leaves its jobs failed, and says so at its next start.
+//! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends. It is run
+//! by the process that was asked, which tells the registry every few seconds that it lives, how far its jobs are, and
+//! hears which of them others want stopped. Jobs of a process that is no longer heard of are marked as failed.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -17,6 +20,7 @@ use crate::api::State;
 use crate::api::problem::Problem;
 use crate::clock::Clock;
 use crate::kernel::definition::Source;
+use crate::kernel::time::Micros;
 use crate::registry::{self, Job, JobState, Registry};
 
 /// Jobs that wait to start; one more is refused.
@@ -24,6 +28,12 @@ const WAITING: usize = 64;
 
 /// Jobs that run at once: each may use a core and much memory.
 const RUNNING: usize = 2;
+
+/// How long jobs count as running after their process was last heard of.
+const LEASE: Micros = Micros::new(30_000_000);
+
+/// Also how long a job runs on at most after another process was asked to cancel it.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 /// A backfill or a training set.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -64,6 +74,8 @@ pub struct Jobs {
     registry: Arc<dyn Registry>,
     clock: Clock,
     started: Arc<AtomicU64>,
+    /// What this process calls itself in the registry: drawn at random.
+    owner: Arc<str>,
 }
 
 /// What a running job and those who ask about it share.
@@ -83,6 +95,10 @@ impl Handle {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
     fn progress(&self) -> f64 {
         f64::from_bits(self.progress.load(Ordering::Relaxed))
     }
@@ -92,7 +108,8 @@ impl Jobs {
     /// The second half is for [`run_jobs`].
     pub fn new(registry: Arc<dyn Registry>, clock: Clock) -> (Jobs, mpsc::Receiver<BoxFuture<'static, ()>>) {
         let (queue, receiver) = mpsc::channel(WAITING);
-        (Jobs { queue, running: Arc::default(), registry, clock, started: Arc::default() }, receiver)
+        let owner = format!("{:016x}", RandomState::new().hash_one(clock.now())).into();
+        (Jobs { queue, running: Arc::default(), registry, clock, started: Arc::default(), owner }, receiver)
     }
 
     /// Records the job and queues it. `work` ends with its result, or with why there is none.
@@ -102,7 +119,8 @@ impl Jobs {
         F: Future<Output = Result<Value, String>> + Send + 'static,
     {
         let now = self.clock.now();
-        let id = format!("{kind}-{:x}-{}", now.micros(), self.started.fetch_add(1, Ordering::Relaxed));
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{kind}-{:x}-{}-{number}", now.micros(), &self.owner[..4]);
         let job = Job {
             id: id.clone(),
             kind: kind.to_owned(),
@@ -113,11 +131,14 @@ impl Jobs {
             error: None,
             created_at: now,
             finished_at: None,
+            owner: self.owner.to_string(),
         };
         let place = self.queue.try_reserve().map_err(|_| {
             let detail = format!("{WAITING} jobs wait already: try again when some have ended");
             Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_JOBS", detail)
         })?;
+        // A job whose owner holds no lease would count as left behind.
+        self.registry.renew(&self.owner, LEASE, &[]).await?;
         self.registry.put_job(&job).await?;
         let handle = Handle::default();
         self.lock().insert(id.clone(), handle.clone());
@@ -159,10 +180,25 @@ impl Jobs {
 
     /// Asks a running job to stop; one that has ended stays as it ended.
     pub(super) async fn cancel(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
-        if let Some(handle) = self.lock().get(id) {
-            handle.cancelled.store(true, Ordering::Relaxed);
+        let job = self.get(kind, id).await?;
+        let handle = self.lock().get(id).cloned();
+        match handle {
+            Some(handle) => handle.cancel(),
+            None => self.registry.ask_to_stop(id).await?,
         }
-        self.get(kind, id).await
+        Ok(job)
+    }
+
+    async fn keep_alive(&self) -> Result<(), registry::Error> {
+        let progress: Vec<_> = self.lock().iter().map(|(id, handle)| (id.clone(), handle.progress())).collect();
+        for id in self.registry.renew(&self.owner, LEASE, &progress).await? {
+            self.lock().get(&id).into_iter().for_each(Handle::cancel);
+        }
+        let error = "the process that ran it ended: ask for it again";
+        for job in self.registry.fail_abandoned(error, self.clock.now()).await? {
+            tracing::warn!(job, "a job failed: its process is gone");
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
@@ -176,36 +212,27 @@ pub async fn run_jobs(
     mut queue: mpsc::Receiver<BoxFuture<'static, ()>>,
     closing: impl Future<Output = ()>,
 ) -> Result<(), registry::Error> {
-    fail_abandoned(&jobs).await?;
+    jobs.keep_alive().await?;
     let mut closing = std::pin::pin!(closing);
+    let mut renewals = tokio::time::interval(RENEW_EVERY);
+    renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut running = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = &mut closing => break,
             Some(job) = queue.recv(), if running.len() < RUNNING => running.push(job),
             Some(()) = running.next() => {}
+            _ = renewals.tick() => if let Err(error) = jobs.keep_alive().await {
+                tracing::warn!(%error, "the registry did not hear that jobs of this process are running");
+            }
         }
     }
-    jobs.lock().values().for_each(|handle| handle.cancelled.store(true, Ordering::Relaxed));
+    jobs.lock().values().for_each(Handle::cancel);
     queue.close();
     while let Some(job) = queue.recv().await {
         running.push(job);
     }
     while running.next().await.is_some() {}
-    Ok(())
-}
-
-async fn fail_abandoned(jobs: &Jobs) -> Result<(), registry::Error> {
-    let known = jobs.registry.jobs(None, 1_000).await?;
-    for mut job in known.into_iter().filter(|job| job.state == JobState::Running) {
-        if jobs.lock().contains_key(&job.id) {
-            continue;
-        }
-        job.state = JobState::Failed;
-        job.error = Some("the process that ran it ended: ask for it again".to_owned());
-        job.finished_at = Some(jobs.clock.now());
-        jobs.registry.put_job(&job).await?;
-    }
     Ok(())
 }
 

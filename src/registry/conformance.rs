@@ -20,7 +20,10 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(&*open("rebuilds").await).await;
     a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
     rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
+    each_apply_and_promotion_is_counted(&*open("changes").await, &*open("changes").await).await;
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
+    a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
+    an_owner_hears_which_of_its_jobs_are_to_stop(&*open("stops").await).await;
     projects_do_not_see_each_other(&*open("one").await, &*open("another").await).await;
 }
 
@@ -160,17 +163,26 @@ async fn rows_that_nobody_uses_are_retired_until_they_are_removed(registry: &dyn
     assert_eq!((generations(registry).await, retired(99).await), (vec![(1, 3, None)], vec![(1, 2)]));
 }
 
+async fn each_apply_and_promotion_is_counted(registry: &dyn Registry, reopened: &dyn Registry) {
+    let mut before = registry.changes().await.expect("answers");
+    let mut moved = async || {
+        let after = reopened.changes().await.expect("answers");
+        std::mem::replace(&mut before, after) < after
+    };
+    apply(registry, 0, &[("v", 1)]).await;
+    assert!(moved().await, "an apply");
+    promote(registry, 1).await;
+    assert!(moved().await, "a promotion");
+    registry.apply(7, &[], "ada", &[], at(1)).await.expect_err("a conflict");
+    registry.put_job(&running_job("a", "me")).await.expect("written");
+    assert!(!moved().await, "neither what was refused nor a job");
+}
+
 async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
     let job = |id: &str, kind: &str, created: i64| Job {
-        id: id.to_owned(),
         kind: kind.to_owned(),
-        state: JobState::Running,
-        progress: 0.25,
-        request: json!({ "view": "v", "limit": 0.1 }),
-        result: None,
-        error: None,
         created_at: at(created),
-        finished_at: None,
+        ..running_job(id, "me")
     };
     for (id, kind, created) in [("a", "backfill", 1), ("b", "training_set", 2), ("c", "backfill", 3)] {
         registry.put_job(&job(id, kind, created)).await.expect("written");
@@ -183,7 +195,11 @@ async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
         finished_at: Some(at(9)),
         ..job("a", "backfill", 1)
     };
-    registry.put_job(&done).await.expect("written");
+    // As often as any backend has connections: each prepares statements by what it sees first.
+    for _ in 0..8 {
+        registry.put_job(&job("b", "training_set", 2)).await.expect("written");
+        registry.put_job(&done).await.expect("written");
+    }
     assert_eq!(registry.job("a").await.expect("answers"), Some(done));
     let ids = async |kind, limit| -> String {
         registry.jobs(kind, limit).await.expect("answers").iter().map(|job| job.id.as_str()).collect()
@@ -194,6 +210,48 @@ async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
     assert_eq!(ids(Some("other"), 10).await, "");
 }
 
+async fn a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(registry: &dyn Registry) {
+    for (id, owner) in [("a", "alive"), ("d", "dead"), ("n", "never heard of")] {
+        registry.put_job(&running_job(id, owner)).await.expect("written");
+    }
+    let ended = Job { state: JobState::Cancelled, ..running_job("e", "dead") };
+    registry.put_job(&ended).await.expect("written");
+    let abandoned = async || registry.fail_abandoned("gone", at(40)).await.expect("answers");
+    renew(registry, "alive", Micros::HOUR).await;
+    renew(registry, "dead", Micros::HOUR).await;
+    assert_eq!(abandoned().await, ["n"]);
+    renew(registry, "dead", Micros::new(-1)).await;
+    assert_eq!(abandoned().await, ["d"]);
+    assert_eq!(abandoned().await, Vec::<String>::new());
+    let failed = registry.job("d").await.expect("answers").expect("known");
+    assert_eq!(
+        (failed.state, failed.error.as_deref(), failed.finished_at),
+        (JobState::Failed, Some("gone"), Some(at(40)))
+    );
+    assert_eq!(registry.job("a").await.expect("answers"), Some(running_job("a", "alive")));
+    assert_eq!(registry.job("e").await.expect("answers"), Some(ended));
+}
+
+async fn an_owner_hears_which_of_its_jobs_are_to_stop(registry: &dyn Registry) {
+    for (id, owner) in [("a", "me"), ("b", "me"), ("c", "me"), ("d", "another")] {
+        registry.put_job(&running_job(id, owner)).await.expect("written");
+    }
+    let done = Job { state: JobState::Done, ..running_job("c", "me") };
+    registry.put_job(&done).await.expect("written");
+    for id in ["a", "c", "d", "unknown"] {
+        registry.ask_to_stop(id).await.expect("answers");
+    }
+    let progress = [("b".to_owned(), 0.75), ("c".to_owned(), 0.75)];
+    assert_eq!(registry.renew("me", Micros::HOUR, &progress).await.expect("answers"), ["a"]);
+    let b = registry.job("b").await.expect("answers").expect("known");
+    assert_eq!((b.progress, b.state), (0.75, JobState::Running));
+    assert_eq!(registry.job("c").await.expect("answers"), Some(done), "what has ended stays as it ended");
+}
+
+async fn renew(registry: &dyn Registry, owner: &str, lease: Micros) {
+    registry.renew(owner, lease, &[]).await.expect("renewed");
+}
+
 async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Registry) {
     one.shards(8).await.expect("answers");
     apply(one, 0, &[("v", 1)]).await;
@@ -202,6 +260,22 @@ async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Regist
     promote(another, 1).await;
     assert_eq!(states(one).await, [row("v", 1, VersionState::Building, 1)]);
     assert_eq!(another.shards(16).await.expect("answers"), 16);
+}
+
+/// A backfill that `owner` began.
+pub fn running_job(id: &str, owner: &str) -> Job {
+    Job {
+        id: id.to_owned(),
+        kind: "backfill".to_owned(),
+        state: JobState::Running,
+        progress: 0.25,
+        request: json!({ "view": "v", "limit": 0.1 }),
+        result: None,
+        error: None,
+        created_at: at(1),
+        finished_at: None,
+        owner: owner.to_owned(),
+    }
 }
 
 type Row = (String, u64, VersionState, u64);

@@ -6,12 +6,16 @@
 //! * Revisions of a project are numbered from 1 without gaps. [`Registry::apply`] names the revision it was planned
 //!   against; if another came first nothing is written and [`Error::Conflict`] says so.
 //! * Projects do not see each other.
+//! * Several processes may share a registry. Each holds a lease while it lives, measured by the registry's own clock;
+//!   what runs under a lease that ran out has been left behind.
 //!
 //! `conformance.rs` holds every registry to this; `catalogue.rs` compiles what is applied.
 
 pub mod catalogue;
 #[cfg(test)]
 mod conformance;
+pub mod postgres;
+mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -19,7 +23,7 @@ use async_trait::async_trait;
 use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, Micros};
 
 /// What is applied: the files as they were written. An apply replaces the whole of a project's definitions.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +85,8 @@ pub struct Job {
     pub error: Option<String>,
     pub created_at: EventTime,
     pub finished_at: Option<EventTime>,
+    /// The process that runs it, as it calls itself in [`Registry::renew`].
+    pub owner: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +115,8 @@ pub enum Error {
     Conflict { expected: u64, found: u64 },
     #[error("the registry is not available: {0}")]
     Unavailable(String),
+    #[error("the registry at {place} lets nobody in: {detail}")]
+    Refused { place: String, detail: String },
     #[error("the registry at {place} is damaged or of a later release: {detail}")]
     Damaged { place: String, detail: String },
 }
@@ -124,6 +132,9 @@ impl Error {
 pub trait Registry: Send + Sync {
     /// How many shards the project was created with; creates it with `shards` on the first call.
     async fn shards(&self, shards: u16) -> Result<u16, Error>;
+
+    /// A number that grows whenever something is applied or promoted, for those who ask often.
+    async fn changes(&self) -> Result<u64, Error>;
 
     /// The newest revision, or `None` before the first apply.
     async fn revision(&self) -> Result<Option<Revision>, Error>;
@@ -164,11 +175,21 @@ pub trait Registry: Send + Sync {
 
     async fn rows_removed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error>;
 
-    /// Writes a job, or what became of it.
+    /// Writes a job, or what became of it: all but its id, kind, request, start and owner may change.
     async fn put_job(&self, job: &Job) -> Result<(), Error>;
 
     async fn job(&self, id: &str) -> Result<Option<Job>, Error>;
 
     /// The newest first.
     async fn jobs(&self, kind: Option<&str>, limit: usize) -> Result<Vec<Job>, Error>;
+
+    /// Asks the owner of a running job to stop it. One that has ended stays as it ended.
+    async fn ask_to_stop(&self, job: &str) -> Result<(), Error>;
+
+    /// Tells that `owner` is alive for a `lease` from now, and how far its running jobs are. Answers which of them are
+    /// to stop.
+    async fn renew(&self, owner: &str, lease: Micros, progress: &[(String, f64)]) -> Result<Vec<String>, Error>;
+
+    /// Marks the running jobs of owners without a lease as failed, and answers which they are.
+    async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error>;
 }
