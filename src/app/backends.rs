@@ -10,6 +10,7 @@ use crate::app::Error;
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::event_log::embedded::EmbeddedLog;
+use crate::event_log::kafka::{self, KafkaLog};
 use crate::kernel::key::SHARDS;
 use crate::offline::Folder;
 use crate::online::{self, OnlineStore};
@@ -45,7 +46,25 @@ impl Backends {
 }
 
 async fn log(config: &Config) -> Result<Arc<dyn EventLog>, Error> {
-    Ok(Arc::new(EmbeddedLog::open(&config.data_dir.join("log"))?))
+    let Some(kafka) = &config.kafka else {
+        return Ok(Arc::new(EmbeddedLog::open(&config.data_dir.join("log"))?));
+    };
+    let options = kafka::Options {
+        brokers: kafka.brokers.clone(),
+        options: kafka.options.clone(),
+        create_topics: kafka.create_topics,
+        replication: kafka.replication,
+        instance_id: kafka.instance_id.clone().unwrap_or_else(|| instance_id(config)),
+        session_timeout: kafka.session_timeout,
+    };
+    Ok(Arc::new(KafkaLog::connect(options).await?))
+}
+
+/// The same after a restart, and another for each process of a host.
+fn instance_id(config: &Config) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "localhost".to_owned());
+    format!("{}-{}", host.trim(), config.listen)
 }
 
 async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {

@@ -121,7 +121,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
         }
     "#]]
     .assert_eq(&pretty(&status));
-    assert_eq!(shop.api.get("/readyz").await.text(), "ready");
+    until("it is ready", async || (shop.api.get("/readyz").await.text() == "ready").then_some(())).await;
     shop.stop().await;
 }
 
