@@ -99,7 +99,7 @@ impl App {
         let mut app = App { address, life: Life::begin(), drain_delay: config.drain_delay, tasks: JoinSet::new() };
         let waiting_for = watch::Sender::new("the service is starting".to_owned());
         app.run_early(early, waiting_for.subscribe());
-        let backends = Backends::open(&config, &waiting_for).await?;
+        let backends = Backends::open(&config, address, &waiting_for).await?;
         let state = app.run_roles(&config, &backends).await?;
         app.run_server(listener, state);
         app.life.proceed(Phase::Running);

@@ -1,5 +1,6 @@
 //! The concrete log, stores and registry that the settings name: the only file that chooses them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,16 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// `waiting_for` is told what is not there yet.
-    pub async fn open(config: &Config, waiting_for: &watch::Sender<String>) -> Result<Backends, Error> {
+    /// `address` tells this process from others of its host; `waiting_for` is told what is not there yet.
+    pub async fn open(
+        config: &Config,
+        address: SocketAddr,
+        waiting_for: &watch::Sender<String>,
+    ) -> Result<Backends, Error> {
         let root = &config.data_dir;
         let cannot_create = |source| Error::Folder { place: root.display().to_string(), source };
         std::fs::create_dir_all(root).map_err(cannot_create)?;
-        let log = patiently(waiting_for, async || log(config).await).await?;
+        let log = patiently(waiting_for, async || log(config, address).await).await?;
         let registry = patiently(waiting_for, async || registry(config).await).await?;
         let shards = patiently(waiting_for, async || Ok(registry.shards(SHARDS).await?)).await?;
         let online = patiently(waiting_for, async || online(config, shards).await).await?;
@@ -45,7 +50,7 @@ impl Backends {
     }
 }
 
-async fn log(config: &Config) -> Result<Arc<dyn EventLog>, Error> {
+async fn log(config: &Config, address: SocketAddr) -> Result<Arc<dyn EventLog>, Error> {
     let Some(kafka) = &config.kafka else {
         return Ok(Arc::new(EmbeddedLog::open(&config.data_dir.join("log"))?));
     };
@@ -54,17 +59,17 @@ async fn log(config: &Config) -> Result<Arc<dyn EventLog>, Error> {
         options: kafka.options.clone(),
         create_topics: kafka.create_topics,
         replication: kafka.replication,
-        instance_id: kafka.instance_id.clone().unwrap_or_else(|| instance_id(config)),
+        instance_id: kafka.instance_id.clone().unwrap_or_else(|| instance_id(address)),
         session_timeout: kafka.session_timeout,
     };
     Ok(Arc::new(KafkaLog::connect(options).await?))
 }
 
 /// The same after a restart, and another for each process of a host.
-fn instance_id(config: &Config) -> String {
+fn instance_id(address: SocketAddr) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let host = host.or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "localhost".to_owned());
-    format!("{}-{}", host.trim(), config.listen)
+    format!("{}-{address}", host.trim())
 }
 
 async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {

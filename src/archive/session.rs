@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
             }
         };
         self.drain().await;
-        if let (Ok(Ended::Shutdown), Some(consumer)) = (&ended, self.consumer.take()) {
+        if let (Ok(_), Some(consumer)) = (&ended, self.consumer.take()) {
             // Who is not let go in time is missed by the group a while later.
             let _ = timeout(self.settings.drain, consumer.leave()).await;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::event_log::{EventLog, TopicPartition};
+use crate::event_log::{Consumer, EventLog, TopicPartition};
 use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
 use crate::online::{Advance, Claim, Nonce, OnlineStore, PartKey, PartWrite};
@@ -16,12 +16,17 @@ pub(super) fn topics(versions: &[Arc<ViewPlan>]) -> BTreeSet<String> {
     versions.iter().map(|view| view.source.topic.clone()).collect()
 }
 
+/// Steps down as the member that we were: partitions of other topics would be kept for it otherwise.
 pub(super) async fn join(
+    member: Option<Box<dyn Consumer>>,
     log: Arc<dyn EventLog>,
     group: String,
     topics: BTreeSet<String>,
     mut backoff: Backoff,
 ) -> Result<Answer, Error> {
+    if let Some(member) = member {
+        member.leave().await;
+    }
     let topics: Vec<String> = topics.into_iter().collect();
     loop {
         match log.consumer(&group, &topics).await {

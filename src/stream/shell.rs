@@ -281,7 +281,7 @@ impl Shell {
     }
 
     fn join(&mut self) {
-        self.consumer = None;
+        let member = self.consumer.take();
         self.tickets.clear();
         self.releasing.clear();
         let effects = self.worker.handle(Signal::Versions { versions: self.versions.clone(), bounds: Vec::new() });
@@ -290,7 +290,7 @@ impl Shell {
         self.stage = if topics.is_empty() { Stage::Joined } else { Stage::Joining };
         if !topics.is_empty() {
             let backoff = self.backoff();
-            self.call(calls::join(self.log.clone(), self.group.clone(), topics, backoff));
+            self.call(calls::join(member, self.log.clone(), self.group.clone(), topics, backoff));
         }
     }
 
