@@ -69,8 +69,8 @@ pub(super) async fn create(
             let (progress, cancelled) = (|done| handle.report(done), || handle.is_cancelled());
             let manifest = backfill::run(&archive, &table, &id, &request, Watch::new(&progress, &cancelled))
                 .map_err(|error| chain(&error))?;
-            let place = folder.path(&format!("features/{}/v={}", view.name, view.fingerprint));
-            Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place.display().to_string() }))
+            let place = folder.place_of(&format!("features/{}/v={}", view.name, view.fingerprint));
+            Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place }))
         })
         .await
     };

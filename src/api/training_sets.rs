@@ -1,6 +1,5 @@
 //! `/v1/training-sets`: point-in-time joins, as jobs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,7 +21,7 @@ use crate::kernel::engine::Knowledge;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Plan;
 use crate::kernel::value::ValueType;
-use crate::offline::{Archive, Format, Limits, ResultWriter, SpineColumns, convert, spine};
+use crate::offline::{Archive, Folder, Format, Limits, ResultWriter, SpineColumns, convert, spine};
 use crate::telemetry::Watch;
 use crate::training::{self, Cut};
 
@@ -146,8 +145,8 @@ pub(super) async fn data(
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }
-    let stored = stored_path(&state, &id);
-    let read = tokio::task::spawn_blocking(move || rendered(&stored, query.format)).await;
+    let stored = stored_path(&id);
+    let read = tokio::task::spawn_blocking(move || rendered(&state.folder, &stored, query.format)).await;
     let bytes = read
         .expect("reading a training set does not panic")
         .map_err(|detail| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail))?;
@@ -213,34 +212,28 @@ impl Asked {
 }
 
 fn store(state: &State, id: &str, cut: &Cut) -> Result<(), crate::offline::Error> {
-    let path = stored_path(state, id);
-    let folder = path.parent().expect("a training set lies in a folder");
-    std::fs::create_dir_all(folder).map_err(|source| crate::offline::Error::Io {
-        doing: "create",
-        path: folder.to_owned(),
-        source,
-    })?;
-    let mut writer = ResultWriter::create(&path, Format::Parquet, cut.schema.clone())?;
+    let mut writer = ResultWriter::create(&state.folder, &stored_path(id), Format::Parquet, cut.schema.clone())?;
     cut.batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.publish()
 }
 
-fn stored_path(state: &State, id: &str) -> PathBuf {
-    state.folder.path(&format!("training_sets/{id}.parquet"))
+fn stored_path(id: &str) -> String {
+    format!("training_sets/{id}.parquet")
 }
 
 /// The stored Parquet as it is, or written once more in another format and kept beside it.
-fn rendered(stored: &std::path::Path, format: ResultFormat) -> Result<Vec<u8>, String> {
+fn rendered(folder: &Folder, stored: &str, format: ResultFormat) -> Result<Bytes, String> {
     let (format, extension) = match format {
         ResultFormat::Parquet => (None, "parquet"),
         ResultFormat::Csv => (Some(Format::Csv), "csv"),
         ResultFormat::Arrow => (Some(Format::Arrow), "arrow"),
     };
-    let wanted = stored.with_extension(extension);
-    if let Some(format) = format.filter(|_| !wanted.exists()) {
-        convert(stored, &wanted, format).map_err(|error| chain(&error))?;
+    let wanted = stored.replace(".parquet", &format!(".{extension}"));
+    let read = || folder.get(&wanted).map_err(|error| chain(&error));
+    if let (Some(format), None) = (format, read()?) {
+        convert(folder, stored, &wanted, format).map_err(|error| chain(&error))?;
     }
-    std::fs::read(&wanted).map_err(|error| format!("cannot read {}: {error}", wanted.display()))
+    read()?.ok_or_else(|| format!("the training set is gone from {}", folder.place_of(&wanted)))
 }
 
 fn spine_format(headers: &HeaderMap) -> Result<Format, Problem> {

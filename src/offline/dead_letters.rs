@@ -110,7 +110,7 @@ fn dead_letter_files(pinned: &Pinned) -> Vec<DeadLetterFile> {
 pub(super) fn read_file(folder: &Folder, file: &DeadLetterFile) -> Result<Vec<DeadLetter>, Error> {
     let damaged = |error: ArrowError| Error::damaged(&file.path, error);
     let mut letters = Vec::with_capacity(file.rows);
-    for rows in parquet_file::read(folder.open_file(&file.path)?).map_err(damaged)? {
+    for rows in parquet_file::read(folder.read(&file.path)?).map_err(damaged)? {
         let rows = rows.map_err(damaged)?;
         if rows.schema().fields() != schema().fields() {
             return Err(Error::damaged(&file.path, "its columns are not those of dead letters"));

@@ -113,7 +113,7 @@ impl Events {
         let damaged = |error: ArrowError| Error::damaged(&file.path, error);
         let mut rows = 0;
         let wanted: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        for batch in parquet_file::read_columns(self.folder.open_file(&file.path)?, &wanted).map_err(damaged)? {
+        for batch in parquet_file::read_columns(self.folder.read(&file.path)?, &wanted).map_err(damaged)? {
             let batch = self.ordered(&batch.map_err(damaged)?).map_err(damaged)?;
             rows += batch.num_rows();
             into.push(filter_record_batch(&batch, &offsets_below(&batch, below)).map_err(damaged)?);

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!((manifest.rows, manifest.files.len()), (3, 2));
         let first_day = &manifest.files[0];
         assert!(first_day.starts_with("features/clicks/v=0000000000000001/dt=2026-11-20/"), "{first_day}");
-        let read = parquet_file::read(folder.open_file(first_day).expect("opened")).expect("a file");
+        let read = parquet_file::read(folder.read(first_day).expect("read")).expect("a file");
         assert_eq!(read.map(|batch| batch.expect("read").num_rows()).sum::<usize>(), 2);
     }
 

@@ -90,7 +90,7 @@ impl Iterator for LookupFiles {
 fn read_file(folder: &Folder, path: &str) -> Result<Vec<LoggedLookup>, Error> {
     let damaged = |error: ArrowError| Error::damaged(path, error);
     let mut lookups = Vec::new();
-    for rows in parquet_file::read(folder.open_file(path)?).map_err(damaged)? {
+    for rows in parquet_file::read(folder.read(path)?).map_err(damaged)? {
         let rows = rows.map_err(damaged)?;
         if rows.schema().fields() != schema().fields() {
             return Err(Error::damaged(path, "its columns are not those of logged lookups"));

@@ -44,6 +44,21 @@ pub mod table;
 pub enum Error {
     #[error("cannot {doing} `{}`", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {doing} `{url}`: {mend}")]
+    Remote {
+        doing: &'static str,
+        url: String,
+        mend: &'static str,
+        transient: bool,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot use `{url}` for the offline store: {detail}")]
+    Url { url: String, detail: String },
+    #[error(
+        "cannot use `{url}` for the offline store: it overwrites what it is asked to create only where nothing is; \
+         take a store with conditional puts, or a release of it that has them"
+    )]
+    NoConditionalPut { url: String },
     #[error("`{path}` is damaged or of a later release: {detail}")]
     Damaged { path: String, detail: String },
     #[error(
@@ -64,9 +79,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later: the disk may have been full, or the folder not mounted.
+    /// Whether the same call may succeed later: the disk may have been full, the folder not mounted, the store away.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Io { .. })
+        matches!(self, Error::Io { .. } | Error::Remote { transient: true, .. })
     }
 
     fn damaged(path: impl Into<String>, detail: impl ToString) -> Error {

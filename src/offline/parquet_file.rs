@@ -1,6 +1,5 @@
 //! Record batches ↔ Parquet: zstd, one file at a time. The only file that knows the Parquet crate.
 
-use std::fs::File;
 use std::io::Write;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -27,19 +26,15 @@ pub(super) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     writer.finish()
 }
 
-pub(super) fn read(file: File) -> Result<Reader, ArrowError> {
-    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS).build()?)
+pub(super) fn read(bytes: Bytes) -> Result<Reader, ArrowError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?)
 }
 
-/// Reads no other column; one that is not there is left out.
-pub(super) fn read_columns(file: File, columns: &[&str]) -> Result<Reader, ArrowError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS);
+/// Decodes no other column; one that is not there is left out.
+pub(super) fn read_columns(bytes: Bytes, columns: &[&str]) -> Result<Reader, ArrowError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS);
     let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     Ok(builder.with_projection(wanted).build()?)
-}
-
-pub(super) fn read_bytes(bytes: Bytes) -> Result<Reader, ArrowError> {
-    Ok(ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?)
 }
 
 /// Writes a file batch by batch.

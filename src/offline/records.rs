@@ -55,7 +55,7 @@ fn of_file(folder: &Folder, partition: u32, file: &EventFile, into: &mut Vec<Raw
     let damaged = |error: ArrowError| Error::damaged(&file.path, error);
     let before = into.len();
     let wanted = [OFFSET, INGESTION_TIME, RAW];
-    for batch in parquet_file::read_columns(folder.open_file(&file.path)?, &wanted).map_err(damaged)? {
+    for batch in parquet_file::read_columns(folder.read(&file.path)?, &wanted).map_err(damaged)? {
         let batch = batch.map_err(damaged)?;
         let records = of_batch(partition, &batch).ok_or_else(|| Error::damaged(&file.path, "it lacks a column"))?;
         into.extend(records);

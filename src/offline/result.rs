@@ -3,9 +3,7 @@
 //! Promises: at the path stands what was there before or all of the new table, durable once
 //! [`ResultWriter::publish`] returns; a writer that is dropped leaves nothing.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
@@ -16,58 +14,62 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use crate::offline::folder::Output;
 use crate::offline::table::Format;
-use crate::offline::{Error, folder, parquet_file};
+use crate::offline::{Error, Folder, parquet_file};
+
+/// What an encoder writes at once: a write to an object store is a message to its thread.
+const BUFFER_BYTES: usize = 1 << 20;
 
 pub struct ResultWriter {
-    path: PathBuf,
-    draft: Draft,
+    place: String,
     encoder: Encoder,
 }
 
 enum Encoder {
-    Parquet(parquet_file::Writer<BufWriter<File>>),
-    Arrow(FileWriter<BufWriter<File>>),
-    Csv(csv::Writer<BufWriter<File>>),
+    Parquet(parquet_file::Writer<BufWriter<Output>>),
+    Arrow(FileWriter<BufWriter<Output>>),
+    Csv(csv::Writer<BufWriter<Output>>),
 }
 
 impl ResultWriter {
-    /// Begins a table that will stand at `path`, whose folder exists.
-    pub fn create(path: &Path, format: Format, schema: SchemaRef) -> Result<ResultWriter, Error> {
-        let (draft, file) = Draft::beside(path).map_err(|source| failed("create", path, source))?;
-        let encoder = Encoder::new(BufWriter::new(file), format, schema).map_err(|error| unwritable(path, error))?;
-        Ok(ResultWriter { path: path.to_owned(), draft, encoder })
+    /// Begins a table that will stand at `path` of the folder.
+    pub fn create(folder: &Folder, path: &str, format: Format, schema: SchemaRef) -> Result<ResultWriter, Error> {
+        let output = BufWriter::with_capacity(BUFFER_BYTES, folder.output(path)?);
+        let place = folder.place_of(path);
+        let encoder = Encoder::new(output, format, schema).map_err(|error| unwritable(&place, error))?;
+        Ok(ResultWriter { place, encoder })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        self.encoder.write(batch).map_err(|error| unwritable(&self.path, error))
+        self.encoder.write(batch).map_err(|error| unwritable(&self.place, error))
     }
 
     pub fn publish(self) -> Result<(), Error> {
-        let file = self.encoder.finish().map_err(|error| unwritable(&self.path, error))?;
-        let written = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        written.and_then(|()| self.draft.rename_to(&self.path)).map_err(|source| failed("write", &self.path, source))
+        let output = self.encoder.finish().map_err(|error| unwritable(&self.place, error))?;
+        let output = output.into_inner().map_err(|error| unwritable(&self.place, error.into_error().into()))?;
+        output.publish()
     }
 }
 
 /// Writes the Parquet table at `stored` once more, in another format, to `path`.
-pub fn convert(stored: &Path, path: &Path, format: Format) -> Result<(), Error> {
-    let file = File::open(stored).map_err(|source| failed("read", stored, source))?;
-    let batches = parquet_file::read(file).map_err(|error| unwritable(stored, error))?;
-    let mut writer = ResultWriter::create(path, format, batches.schema())?;
+pub fn convert(folder: &Folder, stored: &str, path: &str, format: Format) -> Result<(), Error> {
+    let damaged = |error: ArrowError| Error::damaged(stored, error);
+    let batches = parquet_file::read(folder.read(stored)?).map_err(damaged)?;
+    let mut writer = ResultWriter::create(folder, path, format, batches.schema())?;
     for batch in batches {
-        writer.write(&batch.map_err(|error| unwritable(stored, error))?)?;
+        writer.write(&batch.map_err(damaged)?)?;
     }
     writer.publish()
 }
 
 impl Encoder {
-    fn new(file: BufWriter<File>, format: Format, schema: SchemaRef) -> Result<Encoder, ArrowError> {
+    fn new(output: BufWriter<Output>, format: Format, schema: SchemaRef) -> Result<Encoder, ArrowError> {
         Ok(match format {
-            Format::Parquet => Encoder::Parquet(parquet_file::Writer::new(file, schema)?),
-            Format::Arrow => Encoder::Arrow(FileWriter::try_new(file, &schema)?),
+            Format::Parquet => Encoder::Parquet(parquet_file::Writer::new(output, schema)?),
+            Format::Arrow => Encoder::Arrow(FileWriter::try_new(output, &schema)?),
             Format::Csv => {
-                let mut writer = csv::WriterBuilder::new().with_header(true).build(file);
+                let mut writer = csv::WriterBuilder::new().with_header(true).build(output);
                 // The header comes with a batch, and a table without rows has one too.
                 writer.write(&flat(&RecordBatch::new_empty(schema))?)?;
                 Encoder::Csv(writer)
@@ -83,7 +85,7 @@ impl Encoder {
         }
     }
 
-    fn finish(self) -> Result<BufWriter<File>, ArrowError> {
+    fn finish(self) -> Result<BufWriter<Output>, ArrowError> {
         match self {
             Encoder::Parquet(writer) => writer.finish(),
             Encoder::Arrow(writer) => writer.into_inner(),
@@ -92,45 +94,8 @@ impl Encoder {
     }
 }
 
-/// A file under a hidden name, removed unless it is renamed.
-struct Draft {
-    path: PathBuf,
-}
-
-impl Draft {
-    fn beside(target: &Path) -> io::Result<(Draft, File)> {
-        let name = target.file_name().ok_or_else(|| io::Error::other("the path names no file"))?.to_string_lossy();
-        let process = std::process::id();
-        for attempt in 0.. {
-            let path = target.with_file_name(format!(".{name}.{process}-{attempt}.tmp"));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => return opened.map(|file| (Draft { path }, file)),
-            }
-        }
-        unreachable!("a folder does not hold every name")
-    }
-
-    fn rename_to(&self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.path, target)?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        folder::sync(folder.unwrap_or(Path::new(".")))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After the rename there is nothing to remove; a draft that stays is hidden, and harms nobody.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Io { doing, path: path.to_owned(), source }
-}
-
-fn unwritable(path: &Path, error: ArrowError) -> Error {
-    failed("write", path, io::Error::other(error))
+fn unwritable(place: &str, error: ArrowError) -> Error {
+    Error::Io { doing: "write", path: place.into(), source: io::Error::other(error) }
 }
 
 /// CSV has no lists: they are written as JSON.
@@ -171,9 +136,9 @@ fn list_as_json(items: &ArrayRef) -> Result<String, ArrowError> {
 mod tests {
     use arrow::array::{Float64Array, Int64Array, ListArray};
     use arrow::datatypes::Float64Type;
-    use bytes::Bytes;
 
     use super::*;
+    use crate::offline::folder::tests::project;
     use crate::offline::table::{Limits, decode};
 
     fn batch() -> RecordBatch {
@@ -186,44 +151,44 @@ mod tests {
         .expect("a batch")
     }
 
-    fn write(path: &Path, format: Format) {
-        let mut writer = ResultWriter::create(path, format, batch().schema()).expect("created");
+    fn write(folder: &Folder, path: &str, format: Format) {
+        let mut writer = ResultWriter::create(folder, path, format, batch().schema()).expect("created");
         writer.write(&batch()).expect("written");
         writer.publish().expect("published");
     }
 
     #[test]
     fn parquet_and_arrow_read_back_as_they_were_written() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
         for format in [Format::Parquet, Format::Arrow] {
-            let path = folder.path().join("out");
-            write(&path, format);
-            let bytes = Bytes::from(fs::read(&path).expect("read"));
+            write(&folder, "results/out", format);
             let limits = Limits { rows: 3, bytes: 1 << 20 };
-            let read = decode(bytes, format, &|_| false, limits).expect("decoded");
+            let read = decode(folder.read("results/out").expect("read"), format, &|_| false, limits).expect("decoded");
             assert_eq!(format!("{:?}", read[0].columns()), format!("{:?}", batch().columns()), "{format}");
         }
     }
 
     #[test]
     fn csv_writes_lists_as_json() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("out.csv");
-        write(&path, Format::Csv);
-        let text = fs::read_to_string(&path).expect("read");
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
+        write(&folder, "out.parquet", Format::Parquet);
+        convert(&folder, "out.parquet", "out.csv", Format::Csv).expect("converted");
+        let text = folder.read("out.csv").expect("read");
         let expected = "views,spend,last\n3,0.1,\"[1.5,null,\"\"NaN\"\"]\"\n,-0.0,\n-9223372036854775808,1e300,[]\n";
-        assert_eq!(text, expected);
+        assert_eq!(std::str::from_utf8(&text).expect("UTF-8"), expected);
     }
 
     #[test]
     fn a_writer_that_is_dropped_leaves_what_was_there() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("out.csv");
-        fs::write(&path, "before").expect("written");
-        let mut writer = ResultWriter::create(&path, Format::Csv, batch().schema()).expect("created");
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
+        folder.create("out.csv", b"before").expect("written");
+        let mut writer = ResultWriter::create(&folder, "out.csv", Format::Csv, batch().schema()).expect("created");
         writer.write(&batch()).expect("written");
         drop(writer);
-        assert_eq!(fs::read_to_string(&path).expect("read"), "before");
-        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+        assert_eq!(folder.get("out.csv").expect("read").as_deref(), Some(&b"before"[..]));
+        assert_eq!(std::fs::read_dir(root.path().join("default")).expect("listed").count(), 1);
     }
 }

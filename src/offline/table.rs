@@ -78,7 +78,7 @@ pub(super) fn decode(
     let unreadable = |error: ArrowError| TableError::new(format!("not a {format} table: {error}"));
     match format {
         Format::Csv => csv::decode(&bytes, as_text, limits),
-        Format::Parquet => bounded(parquet_file::read_bytes(bytes).map_err(unreadable)?, format, limits),
+        Format::Parquet => bounded(parquet_file::read(bytes).map_err(unreadable)?, format, limits),
         Format::Arrow if bytes.starts_with(b"ARROW1") => {
             bounded(FileReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits)
         }

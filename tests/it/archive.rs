@@ -47,7 +47,7 @@ impl Project {
     }
 
     fn archive(&self) -> Archive {
-        Archive::new(Folder::open(self.folder.path(), &"default".parse().expect("a name")))
+        Archive::new(Folder::on_disk(self.folder.path(), &"default".parse().expect("a name")))
     }
 
     /// Every third record is broken.

@@ -68,6 +68,7 @@ const SDKS: &[(&str, &[&str])] = &[
             "src/event_log/kafka/topics.rs",
         ],
     ),
+    ("object_store::", &["src/offline/folder/remote.rs"]),
     ("sqlx::", &["src/registry/sqlite.rs", "src/registry/postgres.rs"]),
 ];
 

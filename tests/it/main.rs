@@ -3,6 +3,7 @@
 mod archive;
 mod broken_definitions;
 mod broken_events;
+mod bucket;
 mod bundled_definitions;
 mod exact_ratio;
 mod generations;

@@ -198,10 +198,10 @@ fn a_damaged_commit_or_file_is_named() {
     commit(&archive, &clicks(), 0..1, &[click(0, 0, "2026-11-21T10:00:00Z")]).expect("committed");
     let pinned = archive.pin(&clicks()).expect("pinned");
     let file = &pinned.partitions[&0][0].files[0].path;
-    std::fs::write(archive.folder.path(file), "not Parquet").expect("overwritten");
+    std::fs::write(root.path().join("default").join(file), "not Parquet").expect("overwritten");
     let damaged = archive.read(&clicks(), &pinned, &Scope::default()).next().expect("a batch").expect_err("damaged");
     assert!(damaged.to_string().starts_with(&format!("`{file}` is damaged")), "{damaged}");
-    std::fs::write(archive.folder.path(&commit::path("clicks", 0, 0)), "{").expect("overwritten");
+    std::fs::write(root.path().join("default").join(commit::path("clicks", 0, 0)), "{").expect("overwritten");
     assert!(matches!(archive.pin(&clicks()), Err(Error::Damaged { .. })));
 }
 

@@ -214,7 +214,7 @@ async fn check_parity(api: &Api) {
 /// Every place in the log is in the archive exactly once: as an event, or as the dead letter that it has to be.
 async fn check_archive(folder: &Path, broken: &Broken, end: u64) {
     let source = source();
-    let archive = Archive::new(Folder::open(&folder.join("offline"), &"default".parse().expect("a name")));
+    let archive = Archive::new(Folder::on_disk(&folder.join("offline"), &"default".parse().expect("a name")));
     let mut places = BTreeSet::new();
     let mut numbers = BTreeSet::new();
     for events in archive.read(&source, &archive.pin(&source).expect("pins"), &Scope::default()) {

@@ -1,5 +1,3 @@
-use std::fs::File;
-
 use arrow::record_batch::RecordBatch;
 use expect_test::expect;
 use freshet::backfill::{self, Error, Request};
@@ -10,16 +8,17 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::{Shop, click, table, time, unwatched};
 
-fn request(shop: &Shop, view: &str, from: &str, to: &str) -> Request {
+pub(super) fn request(shop: &Shop, view: &str, from: &str, to: &str) -> Request {
     let view = shop.plan.view(view).expect("it is defined").clone();
     Request { view, interval: time(from)..time(to), every: Micros::HOUR, knowledge: Knowledge::AsServed }
 }
 
-fn rows(shop: &Shop, request: &Request) -> String {
+pub(super) fn rows(shop: &Shop, request: &Request) -> String {
     let target = FeatureTable::new(shop.folder.clone(), &request.view.name, request.view.fingerprint);
     let manifest = backfill::run(&shop.archive, &target, "job-1", request, unwatched()).expect("published");
     assert_eq!(target.manifest("job-1").expect("read").as_ref(), Some(&manifest));
-    let files = manifest.files.iter().map(|path| File::open(shop.folder.path(path)).expect("the manifest names it"));
+    let file = |path: &String| shop.folder.get(path).expect("read").expect("the manifest names it");
+    let files = manifest.files.iter().map(file);
     let read = |file| ParquetRecordBatchReader::try_new(file, 1_024).expect("Parquet");
     let batches: Vec<RecordBatch> = files.flat_map(read).map(|batch| batch.expect("rows")).collect();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), manifest.rows);

@@ -14,6 +14,7 @@ use freshet::telemetry::Watch;
 use tempfile::TempDir;
 
 mod backfill;
+mod object_storage;
 mod parity;
 mod property;
 mod schema_change;
@@ -26,7 +27,7 @@ struct Shop {
     folder: Folder,
     archive: Archive,
     lookups: Lookups,
-    _root: TempDir,
+    _root: Option<TempDir>,
 }
 
 /// One record of the log.
@@ -39,11 +40,15 @@ struct Record {
 impl Shop {
     fn new() -> Shop {
         let root = tempfile::tempdir().expect("a folder");
-        let folder = Folder::open(root.path(), &"default".parse().expect("a name"));
+        let folder = Folder::on_disk(root.path(), &"default".parse().expect("a name"));
+        Shop { _root: Some(root), ..Shop::archived_in(folder) }
+    }
+
+    fn archived_in(folder: Folder) -> Shop {
         let file = SourceText { path: "shop.yaml".into(), text: SHOP.into() };
         let plan = plan::compile(&definition::parse(&[file]).expect("the definitions are right"));
         let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder.clone()));
-        Shop { plan, folder, archive, lookups, _root: root }
+        Shop { plan, folder, archive, lookups, _root: None }
     }
 
     /// Archives records behind those that are there, in one commit a partition.

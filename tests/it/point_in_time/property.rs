@@ -56,7 +56,7 @@ fn training_sets_of_random_spines_give_the_bits_of_the_oracle() {
         let mut rng = Rng::with_seed(seed ^ 0xc07);
         let view = Arc::new(compile_view(&case.view));
         let root = tempfile::tempdir().expect("a folder");
-        let archive = Archive::new(Folder::open(root.path(), &"default".parse().expect("a name")));
+        let archive = Archive::new(Folder::on_disk(root.path(), &"default".parse().expect("a name")));
         archive_in_commits(&case, &archive, &mut rng);
         let rows: Vec<(Option<Value>, EventTime)> = (0..rng.usize(0..8)).map(|_| row(&case, &mut rng)).collect();
         for (question, knowledge) in QUESTIONS {

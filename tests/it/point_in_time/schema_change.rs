@@ -80,7 +80,7 @@ impl Project {
     /// Archives `records` in commits, each under the schema that was in force when it was written.
     fn new(commits: &[(&Plan, &[RawRecord])]) -> Project {
         let root = tempfile::tempdir().expect("a folder");
-        let folder = Folder::open(root.path(), &"default".parse().expect("a name"));
+        let folder = Folder::on_disk(root.path(), &"default".parse().expect("a name"));
         let archive = Archive::new(folder.clone());
         for (plan, records) in commits {
             let offsets = records[0].offset..records[0].offset + records.len() as u64;

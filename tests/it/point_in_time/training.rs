@@ -11,10 +11,10 @@ use freshet::training::{self, Cut, Error, Request};
 
 use super::{Record, Shop, click, table, time, unwatched};
 
-type Row = (Option<&'static str>, Option<&'static str>, Option<&'static str>, i32);
+pub(super) type Row = (Option<&'static str>, Option<&'static str>, Option<&'static str>, i32);
 
 /// Users, items, label times of a day, and a column that nobody knows.
-fn spine(rows: &[Row]) -> RecordBatch {
+pub(super) fn spine(rows: &[Row]) -> RecordBatch {
     let users: StringArray = rows.iter().map(|row| row.0).collect();
     let items: StringArray = rows.iter().map(|row| row.1).collect();
     let times = rows.iter().map(|row| row.2.map(|it| time(it).micros() / 1_000));
@@ -29,7 +29,7 @@ fn spine(rows: &[Row]) -> RecordBatch {
     .expect("a batch")
 }
 
-fn cut(shop: &Shop, spine: &[RecordBatch], knowledge: Knowledge) -> Result<Cut, Error> {
+pub(super) fn cut(shop: &Shop, spine: &[RecordBatch], knowledge: Knowledge) -> Result<Cut, Error> {
     let service = shop.plan.service("recommender").expect("it is defined");
     let request = Request { features: &service.features, spine, label_time: "at", knowledge };
     training::cut(&shop.archive, &shop.plan, &request, unwatched())

@@ -64,7 +64,7 @@ impl Fixture {
         let root = tempfile::tempdir().expect("a folder");
         let embedded = Arc::new(EmbeddedLog::open(&root.path().join("log")).expect("opens"));
         let log = Arc::new(Forgetful::new(embedded));
-        let archive = Archive::new(Folder::open(root.path(), &"default".parse().expect("a name")));
+        let archive = Archive::new(Folder::on_disk(root.path(), &"default".parse().expect("a name")));
         let file = SourceText { path: "shop.yaml".into(), text: SHOP.into() };
         let plan = compile(&parse(&[file]).expect("the definitions are right"));
         let sources = plan.sources.clone();
