@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::event_log;
 use crate::event_log::embedded::EmbeddedLog;
-use crate::offline::{Archive, Lookups};
+use crate::offline::{self, Archive, Lookups};
 use crate::online;
 use crate::registry;
 use crate::registry::catalogue::Catalogues;
@@ -65,6 +65,8 @@ pub enum Error {
     Online(#[from] online::Error),
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    #[error(transparent)]
+    Offline(#[from] offline::Error),
     #[error("the stream worker stopped")]
     Stream(#[from] stream::Error),
     #[error("the archive stopped")]
@@ -82,6 +84,7 @@ impl Error {
             Error::Log(error) => error.is_transient(),
             Error::Online(error) => error.is_transient(),
             Error::Registry(error) => error.is_transient(),
+            Error::Offline(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -178,6 +181,14 @@ impl App {
         let (progress, streamed) = watch::channel(stream::Progress::default());
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());
+        if config.registry.is_some() {
+            let (catalogues, registry, every) = (catalogues.clone(), registry.clone(), config.registry_poll);
+            let closing = self.life.reaches(Phase::Closing);
+            self.run(async move {
+                catalogues.follow(&*registry, every, closing).await;
+                Ok(())
+            });
+        }
         if config.roles.has(Role::Stream) {
             self.run_stream(config, backends, &catalogues, progress, clock.clone());
         }

@@ -16,6 +16,7 @@ use crate::kernel::key::SHARDS;
 use crate::offline::Folder;
 use crate::online::{self, OnlineStore};
 use crate::registry::Registry;
+use crate::registry::postgres::PostgresRegistry;
 use crate::registry::sqlite::SqliteRegistry;
 
 /// How long a start waits for a server that is away: the whole installation may be starting.
@@ -45,7 +46,7 @@ impl Backends {
         let registry = patiently(waiting_for, async || registry(config).await).await?;
         let shards = patiently(waiting_for, async || Ok(registry.shards(SHARDS).await?)).await?;
         let online = patiently(waiting_for, async || online(config, shards).await).await?;
-        let folder = Folder::open(&root.join("offline"), &config.project);
+        let folder = patiently(waiting_for, async || folder(config).await).await?;
         Ok(Backends { log, online, registry, folder })
     }
 }
@@ -73,13 +74,25 @@ fn instance_id(address: SocketAddr) -> String {
 }
 
 async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {
-    Ok(Arc::new(SqliteRegistry::open(&config.data_dir.join("registry.sqlite"), &config.project).await?))
+    Ok(match &config.registry {
+        Some(url) => Arc::new(PostgresRegistry::connect(url, &config.project).await?),
+        None => Arc::new(SqliteRegistry::open(&config.data_dir.join("registry.sqlite"), &config.project).await?),
+    })
 }
 
 async fn online(config: &Config, shards: u16) -> Result<Arc<dyn OnlineStore>, Error> {
     let options = online::EmbeddedOptions { shards, cache_bytes: config.store_cache_bytes };
     let folder = config.data_dir.join("online").join(config.project.as_str());
     Ok(Arc::new(online::Embedded::open(&folder, options)?))
+}
+
+async fn folder(config: &Config) -> Result<Folder, Error> {
+    let Some(url) = config.offline.clone() else {
+        return Ok(Folder::on_disk(&config.data_dir.join("offline"), &config.project));
+    };
+    let project = config.project.clone();
+    let opened = tokio::task::spawn_blocking(move || Folder::open(&url, &project)).await;
+    Ok(opened.map_err(|_| Error::Died)??)
 }
 
 /// Tries again for a while what may pass.
