@@ -81,6 +81,10 @@ async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {
 }
 
 async fn online(config: &Config, shards: u16) -> Result<Arc<dyn OnlineStore>, Error> {
+    if let Some(redis) = &config.redis {
+        let options = online::RedisOptions { shards, wait: redis.wait, wait_limit: redis.wait_limit };
+        return Ok(Arc::new(online::Redis::open(&redis.url, &config.project, options).await?));
+    }
     let options = online::EmbeddedOptions { shards, cache_bytes: config.store_cache_bytes };
     let folder = config.data_dir.join("online").join(config.project.as_str());
     Ok(Arc::new(online::Embedded::open(&folder, options)?))

@@ -85,28 +85,33 @@ impl Promoter {
 
     /// Whether the version went live.
     async fn look_at(&mut self, version: &Version) -> Result<bool, Error> {
-        if version.state != VersionState::Building || !self.is_caught_up(&version.view).await? {
+        let Version { view, generation, state } = version;
+        let is_live = *state == VersionState::Live;
+        if is_live && (!view.online || self.online.is_complete(view.rows).await?) {
             return Ok(false);
         }
-        let Version { view, generation, .. } = version;
-        self.registry.promote(view.fingerprint, *generation, self.clock.now()).await?;
+        if !self.is_caught_up(view).await? {
+            return Ok(false);
+        }
         self.goals.remove(&view.rows);
+        if is_live {
+            tracing::info!(view = %view.name, version = %view.fingerprint, generation, "complete again");
+            return Ok(false);
+        }
+        self.registry.promote(view.fingerprint, *generation, self.clock.now()).await?;
         tracing::info!(view = %view.name, version = %view.fingerprint, generation, "live");
         Ok(true)
     }
 
-    /// One that is not kept online has nothing to catch up with.
+    /// Whether every shard is complete, which those that have reached the goal become. A view that is not kept online
+    /// has nothing to catch up with.
     async fn is_caught_up(&mut self, view: &ViewPlan) -> Result<bool, Error> {
         if !view.online {
             return Ok(true);
         }
         let Some(goal) = self.goal(view).await else { return Ok(false) };
-        let shards = usize::from(self.online.shards());
-        let mut reached = 0;
-        for (_, partition, offset) in self.online.offsets(view.rows).await? {
-            reached += usize::from(goal.get(partition as usize).is_some_and(|end| offset >= *end));
-        }
-        Ok(reached == shards * goal.len())
+        let goals: Vec<(u32, u64)> = (0..).zip(goal).collect();
+        Ok(self.online.complete(view.rows, &goals).await?)
     }
 
     /// `None`: a topic that the log does not know yet has no end that could be reached.

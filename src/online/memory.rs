@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 
 use super::{
-    Advance, Applied, Claim, Error, Expiry, Loaded, Nonce, OnlineStore, PartKey, PartWrite, Position, StoredRow,
+    Advance, Applied, Claim, Control, Error, Expiry, Loaded, Nonce, OnlineStore, PartKey, PartWrite, Position,
+    StoredRow,
 };
 use crate::kernel::codec::Image;
 use crate::kernel::key::{EntityKey, PartId, Shard};
@@ -24,7 +25,7 @@ pub struct ShardState(BTreeMap<Fingerprint, Stored>);
 
 #[derive(Clone, Default)]
 struct Stored {
-    positions: BTreeMap<u32, Position>,
+    control: Control,
     rows: HashMap<EntityKey, BTreeMap<PartId, Kept>>,
 }
 
@@ -97,6 +98,15 @@ impl OnlineStore for Memory {
         Ok((0..self.shards()).flat_map(of_shard).collect())
     }
 
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        let marked = (0..self.shards()).filter(|shard| self.lock(Shard(*shard)).complete(version, goals));
+        Ok(marked.count() == self.shards.len())
+    }
+
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error> {
+        Ok((0..self.shards()).all(|shard| self.lock(Shard(shard)).control(version).is_some_and(|it| it.complete)))
+    }
+
     async fn expire(&self, now: EventTime) -> Result<usize, Error> {
         Ok((0..self.shards()).map(|shard| self.lock(Shard(shard)).expire(now)).sum())
     }
@@ -111,19 +121,25 @@ impl OnlineStore for Memory {
 
 impl ShardState {
     fn claim(&mut self, claim: &Claim, nonce: Nonce) -> u64 {
-        let positions = &mut self.0.entry(claim.version).or_default().positions;
-        let position = positions.entry(claim.partition).or_insert(Position { nonce, offset: claim.initial });
-        position.nonce = nonce;
-        position.offset
+        self.0.entry(claim.version).or_default().control.claim(claim, nonce)
+    }
+
+    fn control(&self, version: Fingerprint) -> Option<&Control> {
+        Some(&self.0.get(&version)?.control)
     }
 
     fn position(&self, version: Fingerprint, partition: u32) -> Option<Position> {
-        self.0.get(&version)?.positions.get(&partition).copied()
+        self.control(version)?.positions.get(&partition).copied()
     }
 
     fn advance(&mut self, advance: &Advance) {
-        let stored = self.0.entry(advance.version).or_default();
-        stored.positions.insert(advance.partition, Position { nonce: advance.nonce, offset: advance.to });
+        self.0.entry(advance.version).or_default().control.advance(advance);
+    }
+
+    fn complete(&mut self, version: Fingerprint, goals: &[(u32, u64)]) -> bool {
+        let Some(Stored { control, .. }) = self.0.get_mut(&version) else { return false };
+        control.complete = control.has_reached(goals);
+        control.complete
     }
 
     fn write(&mut self, row: &PartWrite) {
@@ -144,7 +160,7 @@ impl ShardState {
         let Some(stored) = self.0.get(&key.version) else { return Loaded::default() };
         let position = match key.part {
             PartId::History => None,
-            PartId::Partition(partition) => stored.positions.get(&partition).copied(),
+            PartId::Partition(partition) => stored.control.positions.get(&partition).copied(),
         };
         let kept = stored.rows.get(&key.entity).and_then(|parts| parts.get(&key.part));
         Loaded { image: kept.map(|kept| kept.image.clone()), position }
@@ -155,13 +171,13 @@ impl ShardState {
             let image = Image { head: kept.image.head.clone(), body: kept.image.body.clone(), ..Image::default() };
             (*part, image)
         };
-        let parts = self.0.get(&version).and_then(|stored| stored.rows.get(entity));
-        StoredRow { parts: parts.into_iter().flatten().map(without_ids).collect(), offsets: self.offsets(version) }
+        let Some(stored) = self.0.get(&version) else { return StoredRow::default() };
+        let parts = stored.rows.get(entity).into_iter().flatten().map(without_ids).collect();
+        StoredRow { parts, offsets: stored.control.told_offsets() }
     }
 
     fn offsets(&self, version: Fingerprint) -> Vec<(u32, u64)> {
-        let positions = self.0.get(&version).map(|stored| &stored.positions);
-        positions.into_iter().flatten().map(|(partition, position)| (*partition, position.offset)).collect()
+        self.control(version).map(Control::offsets).unwrap_or_default()
     }
 
     fn expire(&mut self, now: EventTime) -> usize {
@@ -181,11 +197,11 @@ impl ShardState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::online::conformance;
+    use crate::online::conformance::{self, Expiring};
 
     #[tokio::test]
     async fn memory_conforms() {
-        conformance::conforms(&Memory::new(4)).await;
+        conformance::conforms(&Memory::new(4), Expiring::WhenAsked).await;
     }
 
     #[tokio::test]

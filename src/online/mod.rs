@@ -14,11 +14,17 @@
 //!   late the image may be of another offset than the writer's next `apply`, which would not notice.
 //! * [`OnlineStore::read`] sees each row, and the offsets of its shard, as of one instant.
 //! * A shard of a version that nobody claimed holds no rows of it.
-//! * Parts expire one by one. An expiry only ever grows, whatever the writes say; a write after it finds no stored
-//!   body or ids, so it must come no earlier than the last event that either of them matters to.
+//! * A shard is **complete** for a version once [`OnlineStore::complete`] found it to hold all that it should, and
+//!   until it is emptied or removed: a claim of an empty shard starts one that is incomplete, however fast it fills.
+//!   Reads tell no offsets of an incomplete shard, so that nobody takes what it lacks for what never happened.
+//! * Parts expire, each by itself or with the one of its row that lasts longest. An expiry only ever grows, whatever
+//!   the writes say; a write after it finds no stored body or ids, so it must come no earlier than the last event that
+//!   either of them matters to. Ids may go at the expiry that came with them, though the rest of their part lives on.
 //! * A store may lose its newest writes in a failover, always of a shard as a whole: rows and positions together.
 //!
-//! [`Memory`] and [`Embedded`] keep it; `conformance` is the suite that any store must pass.
+//! [`Memory`], [`Embedded`] and [`Redis`] keep it; `conformance` is the suite that any store must pass.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -30,11 +36,13 @@ use crate::kernel::time::EventTime;
 
 pub use embedded::{Embedded, Options as EmbeddedOptions};
 pub use memory::{Memory, ShardState};
+pub use redis::{Options as RedisOptions, Redis};
 
 #[cfg(test)]
 mod conformance;
 mod embedded;
 mod memory;
+mod redis;
 
 /// Drawn at random for each attempt of a claim: one whose answer was lost may still arrive, and must then fence
 /// everybody off rather than revive its sender.
@@ -46,6 +54,13 @@ pub struct Position {
     pub nonce: Nonce,
     /// The next record to fold.
     pub offset: u64,
+}
+
+/// What one shard keeps of one version beside its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Control {
+    positions: BTreeMap<u32, Position>,
+    complete: bool,
 }
 
 /// A step of one (version, partition) within a shard: records `from..to` are in the rows that come with it.
@@ -74,6 +89,35 @@ impl Advance {
     /// Whether this step goes on from where `stored` stands, by its writer.
     fn follows(&self, stored: Option<Position>) -> bool {
         stored == Some(Position { nonce: self.nonce, offset: self.from })
+    }
+}
+
+impl Control {
+    fn claim(&mut self, claim: &Claim, nonce: Nonce) -> u64 {
+        let position = self.positions.entry(claim.partition).or_insert(Position { nonce, offset: claim.initial });
+        position.nonce = nonce;
+        position.offset
+    }
+
+    fn advance(&mut self, advance: &Advance) {
+        self.positions.insert(advance.partition, Position { nonce: advance.nonce, offset: advance.to });
+    }
+
+    fn offsets(&self) -> Vec<(u32, u64)> {
+        self.positions.iter().map(|(partition, position)| (*partition, position.offset)).collect()
+    }
+
+    /// What a read may tell.
+    fn told_offsets(&self) -> Vec<(u32, u64)> {
+        if self.complete { self.offsets() } else { Vec::new() }
+    }
+
+    /// Whether the shard may be called complete by `goals`, or is already.
+    fn has_reached(&self, goals: &[(u32, u64)]) -> bool {
+        let is_reached = |(partition, goal): &(u32, u64)| {
+            self.positions.get(partition).is_some_and(|position| position.offset >= *goal)
+        };
+        self.complete || (!self.positions.is_empty() && goals.iter().all(is_reached))
     }
 }
 
@@ -113,7 +157,7 @@ pub struct Loaded {
 pub struct StoredRow {
     /// Ordered by part. The ids are left out: they are their writer's concern.
     pub parts: Vec<(PartId, Image)>,
-    /// (partition, offset), ordered. Empty: the shard was never claimed for this version, or was emptied.
+    /// (partition, offset), ordered. Empty: the shard is not complete for this version, and neither is the row.
     pub offsets: Vec<(u32, u64)>,
 }
 
@@ -126,6 +170,8 @@ pub enum Error {
     Damaged { place: String, detail: String },
     #[error("the online store at {place} is already in use by another process")]
     InUse { place: String },
+    #[error("the online store at {place} cannot be used: {detail}")]
+    Unusable { place: String, detail: String },
 }
 
 impl Error {
@@ -158,7 +204,15 @@ pub trait OnlineStore: Send + Sync {
     /// (shard, partition, offset) of everything claimed for a version, ordered.
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error>;
 
-    /// Drops the parts that expired before `now`; returns how many. Backends that expire by themselves do nothing.
+    /// Marks as complete every shard of a version in which each partition of `goals` stands at its goal or beyond, the
+    /// comparison and the mark being one step; one that nobody claimed is left alone. Returns whether all shards are
+    /// complete now. A mark stays whatever later goals say: only emptying or removing takes it away.
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error>;
+
+    /// Whether every shard is complete for a version: then, and only then, can every row of it be read.
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error>;
+
+    /// Drops the parts that expired before `now`; returns how many. A store that expires by its own clock does nothing.
     async fn expire(&self, now: EventTime) -> Result<usize, Error>;
 
     /// Drops all that is stored for a version. Writers are refused from the start, and a removal that was cut short

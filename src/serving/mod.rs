@@ -163,7 +163,7 @@ impl Distinct {
 
 /// Reads one stored row as of `as_of`.
 fn read_row(view: &ViewPlan, row: &StoredRow, as_of: EventTime) -> Result<Reading, Error> {
-    // A live version whose shard has no position was emptied: empty values would be a lie.
+    // The shard of a live version that is not complete was emptied: its values would be a lie.
     if row.offsets.is_empty() {
         return Err(Error::Rebuilding(view.name.clone()));
     }

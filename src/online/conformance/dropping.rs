@@ -58,6 +58,7 @@ pub async fn removing_a_version_leaves_the_others(store: &dyn OnlineStore) {
     let a = written(store).await;
     let claims = [Claim { version: OTHER_VIEW, partition: 0, initial: 0 }];
     store.claim(SHARD, &claims, Nonce(4)).await.expect("claimed");
+    store.complete(OTHER_VIEW, &[]).await.expect("answered");
     let mut row = part(&a, PartId::Partition(0), "other");
     row.key.version = OTHER_VIEW;
     let advance = Advance { version: OTHER_VIEW, ..step(4, 0, 1) };

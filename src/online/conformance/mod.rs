@@ -9,11 +9,20 @@ use crate::kernel::key::{EntityKey, KeyPart, PartId, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 
+mod completeness;
 mod dropping;
 mod random;
 
+/// When a store drops what expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiring {
+    WhenAsked,
+    /// By its own clock, and what is written behind time not within a test.
+    ByItself,
+}
+
 /// On a store with at least two shards that holds nothing yet. Each case starts where all was removed again.
-pub async fn conforms(store: &dyn OnlineStore) {
+pub async fn conforms(store: &dyn OnlineStore, expiring: Expiring) {
     macro_rules! run {
         ($($case:path,)*) => {
             $(
@@ -37,14 +46,22 @@ pub async fn conforms(store: &dyn OnlineStore) {
         what_a_flush_leaves_out_stays_as_it_was,
         parts_of_partitions_and_history_stand_side_by_side,
         shards_do_not_touch_each_other,
-        dropping::an_expiry_only_grows_and_only_the_expired_is_dropped,
+        completeness::a_shard_is_incomplete_until_it_reached_every_goal,
+        completeness::a_mark_stays_whatever_later_goals_say,
+        completeness::a_version_is_complete_when_all_its_shards_are,
+        completeness::what_was_emptied_and_claimed_anew_is_incomplete,
         dropping::what_never_expires_stays,
-        dropping::a_row_that_expired_starts_anew,
         dropping::removing_a_version_leaves_the_others,
         dropping::a_removed_version_starts_anew,
         readers_see_rows_and_offsets_of_one_instant,
     }
-    random::calls_answer_as_a_plain_model_does(store).await;
+    if expiring == Expiring::WhenAsked {
+        run! {
+            dropping::an_expiry_only_grows_and_only_the_expired_is_dropped,
+            dropping::a_row_that_expired_starts_anew,
+        }
+    }
+    random::calls_answer_as_a_plain_model_does(store, expiring).await;
 }
 
 /// `open` opens the same store again each time.
@@ -95,9 +112,12 @@ fn step(nonce: u64, from: u64, to: u64) -> Advance {
     Advance { version: VIEW, partition: 0, nonce: Nonce(nonce), from, to }
 }
 
+/// And completes, so that reads tell offsets.
 async fn claim(store: &dyn OnlineStore, partition: u32, initial: u64, nonce: Nonce) -> u64 {
     let claims = [Claim { version: VIEW, partition, initial }];
-    store.claim(SHARD, &claims, nonce).await.expect("claimed")[0]
+    let offsets = store.claim(SHARD, &claims, nonce).await.expect("claimed");
+    store.complete(VIEW, &[]).await.expect("answered");
+    offsets[0]
 }
 
 async fn apply(store: &dyn OnlineStore, advance: Advance, rows: &[PartWrite]) -> Applied {
@@ -253,6 +273,8 @@ async fn shards_do_not_touch_each_other(store: &dyn OnlineStore) {
     let rows = [part(&elsewhere, PartId::Partition(0), "there")];
     assert_eq!(store.apply(Shard(1), &[step(9, 2, 3)], &rows).await.expect("answered"), Applied::Done);
     assert_eq!(heads(store, &a).await, (vec!["five".into()], vec![(0, 5)]));
+    assert_eq!(heads(store, &elsewhere).await, (vec!["there".into()], vec![]));
+    store.complete(VIEW, &[]).await.expect("answered");
     assert_eq!(heads(store, &elsewhere).await, (vec!["there".into()], vec![(0, 3)]));
     assert_eq!(store.offsets(VIEW).await.expect("offsets"), [(SHARD, 0, 5), (Shard(1), 0, 3)]);
 }
@@ -271,7 +293,7 @@ async fn readers_see_rows_and_offsets_of_one_instant(store: &dyn OnlineStore) {
 }
 
 fn on_this_thread(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work);
 }
 
 async fn write_offsets(store: &dyn OnlineStore, entity: &EntityKey) {

@@ -1,11 +1,11 @@
 //! Random calls, right and wrong ones, against a model of the store as flat maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::{at, entity};
+use super::{Expiring, at, entity};
 use crate::kernel::codec::Image;
 use crate::kernel::engine::Flushed;
 use crate::kernel::key::{EntityKey, PartId, Shard};
@@ -15,11 +15,11 @@ use crate::online::{Advance, Applied, Claim, Loaded, Nonce, OnlineStore, PartKey
 const SEEDS: u64 = 8;
 const CALLS: usize = 400;
 
-pub async fn calls_answer_as_a_plain_model_does(store: &dyn OnlineStore) {
+pub async fn calls_answer_as_a_plain_model_does(store: &dyn OnlineStore, expiring: Expiring) {
     for seed in 0..SEEDS {
         // Versions of its own for each seed, so that one store does for all.
         let versions = [Fingerprint(2 * seed), Fingerprint(2 * seed + 1)];
-        let mut trial = Trial { seed, rng: Rng::with_seed(seed), store, versions, model: Model::default() };
+        let mut trial = Trial { seed, rng: Rng::with_seed(seed), store, expiring, versions, model: Model::default() };
         for _ in 0..CALLS {
             trial.call().await;
         }
@@ -33,6 +33,7 @@ pub async fn calls_answer_as_a_plain_model_does(store: &dyn OnlineStore) {
 #[derive(Default)]
 struct Model {
     positions: BTreeMap<(Fingerprint, Shard, u32), Position>,
+    complete: BTreeSet<(Fingerprint, Shard)>,
     /// The last is the second of the expiry; `None`: never.
     parts: BTreeMap<PartKey, (Image, Option<i64>)>,
 }
@@ -41,6 +42,7 @@ struct Trial<'a> {
     seed: u64,
     rng: Rng,
     store: &'a dyn OnlineStore,
+    expiring: Expiring,
     versions: [Fingerprint; 2],
     model: Model,
 }
@@ -52,7 +54,8 @@ impl Trial<'_> {
             15..60 => self.apply().await,
             60..75 => self.load().await,
             75..90 => self.read().await,
-            90..95 => self.offsets().await,
+            90..93 => self.offsets().await,
+            93..95 => self.complete().await,
             95..99 => self.expire().await,
             _ => self.remove().await,
         }
@@ -140,10 +143,21 @@ impl Trial<'_> {
         assert_eq!(self.store.offsets(version).await.expect("offsets"), expected, "seed {}", self.seed);
     }
 
+    async fn complete(&mut self) {
+        let version = self.version();
+        let goals: Vec<(u32, u64)> = (0..self.rng.u32(..3)).map(|partition| (partition, self.rng.u64(..8))).collect();
+        self.model.complete(version, &goals);
+        let all = (0..self.store.shards()).all(|shard| self.model.complete.contains(&(version, Shard(shard))));
+        assert_eq!(self.store.complete(version, &goals).await.expect("answered"), all, "seed {}", self.seed);
+        assert_eq!(self.store.is_complete(version).await.expect("answered"), all, "seed {}", self.seed);
+    }
+
     async fn expire(&mut self) {
         let now = self.rng.i64(0..25);
         let before = self.model.parts.len();
-        self.model.parts.retain(|_, (_, expiry)| expiry.is_none_or(|expiry| expiry >= now));
+        if self.expiring == Expiring::WhenAsked {
+            self.model.parts.retain(|_, (_, expiry)| expiry.is_none_or(|expiry| expiry >= now));
+        }
         let dropped = self.store.expire(at(now)).await.expect("expired");
         assert_eq!(dropped, before - self.model.parts.len(), "seed {}", self.seed);
     }
@@ -151,6 +165,7 @@ impl Trial<'_> {
     async fn remove(&mut self) {
         let version = self.version();
         self.model.positions.retain(|(of, _, _), _| *of != version);
+        self.model.complete.retain(|(of, _)| *of != version);
         self.model.parts.retain(|key, _| key.version != version);
         self.store.remove(version).await.expect("removed");
     }
@@ -199,7 +214,23 @@ impl Model {
     fn row(&self, version: Fingerprint, shard: Shard, entity: &EntityKey) -> StoredRow {
         let of_row = self.parts.iter().filter(|(key, _)| key.version == version && key.entity == *entity);
         let parts = of_row.map(|(key, (image, _))| (key.part, Image { ids: Bytes::new(), ..image.clone() })).collect();
+        let told = self.complete.contains(&(version, shard));
+        let offsets = self.offsets(version, shard).filter(|_| told).collect();
+        StoredRow { parts, offsets }
+    }
+
+    fn offsets(&self, version: Fingerprint, shard: Shard) -> impl Iterator<Item = (u32, u64)> {
         let of_shard = self.positions.range((version, shard, 0)..=(version, shard, u32::MAX));
-        StoredRow { parts, offsets: of_shard.map(|((_, _, partition), at)| (*partition, at.offset)).collect() }
+        of_shard.map(|((_, _, partition), at)| (*partition, at.offset))
+    }
+
+    fn complete(&mut self, version: Fingerprint, goals: &[(u32, u64)]) {
+        for shard in [Shard(0), Shard(1)] {
+            let offsets: BTreeMap<u32, u64> = self.offsets(version, shard).collect();
+            let reached = |(partition, goal): &(u32, u64)| offsets.get(partition).is_some_and(|offset| offset >= goal);
+            if !offsets.is_empty() && goals.iter().all(reached) {
+                self.complete.insert((version, shard));
+            }
+        }
     }
 }

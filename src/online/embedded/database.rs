@@ -14,7 +14,7 @@ use crate::online::Error;
 #[derive(Clone, Copy, Debug)]
 pub enum Table {
     Settings,
-    Positions,
+    Controls,
     Heads,
     Bodies,
     Ids,
@@ -23,7 +23,7 @@ pub enum Table {
 
 const TABLES: [(Table, &str); 6] = [
     (Table::Settings, "settings"),
-    (Table::Positions, "positions"),
+    (Table::Controls, "controls"),
     (Table::Heads, "heads"),
     (Table::Bodies, "bodies"),
     (Table::Ids, "ids"),

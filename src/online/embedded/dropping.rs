@@ -66,11 +66,11 @@ impl Embedded {
         }
     }
 
-    /// Positions first: from then on writers are refused.
+    /// The control first: from then on writers are refused.
     pub(super) fn remove_from(&self, version: Fingerprint, shard: Shard) -> Result<(), Error> {
         let _held = self.lock(shard);
         let mut batch = self.database.batch();
-        batch.remove(Table::Positions, &layout::shard_key(version, shard));
+        batch.remove(Table::Controls, &layout::shard_key(version, shard));
         batch.commit()?;
         self.drop_rows(version, shard)
     }
@@ -118,6 +118,7 @@ mod tests {
         store.put_part(&store.database.view(), &mut batch, shard, &PartWrite { key, flushed }).expect("put");
         batch.commit().expect("committed");
         store.claim(shard, &[Claim { version, partition: 0, initial: 3 }], Nonce(1)).await.expect("claimed");
+        store.complete(version, &[]).await.expect("answered");
         let row = store.read(&[(version, entity)]).await.expect("read").remove(0);
         assert_eq!(row, StoredRow { parts: vec![], offsets: vec![(0, 3)] });
     }

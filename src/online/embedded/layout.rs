@@ -1,7 +1,7 @@
 //! The bytes that the embedded store keeps. All numbers are big endian, so that keys sort as what they mean.
 //!
 //! ```text
-//! positions  version 8 | shard 2                                   → (partition 4, nonce 8, offset 8)*, ordered
+//! controls   version 8 | shard 2                                   → complete 1 | (partition 4, nonce 8, offset 8)*, ordered
 //! heads      version 8 | shard 2 | length 4, entity | origin 1, 4  → expiry 8 | head
 //! bodies ids the same key                                          → the bytes
 //! expiries   expiry 8 | the same key                               → nothing
@@ -9,17 +9,12 @@
 //!
 //! A shard, an entity and a part are prefixes of each other; the length keeps one entity from being another's.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use crate::kernel::key::{EntityKey, PartId, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
-use crate::online::{Expiry, Nonce, PartKey, Position};
-
-/// By partition.
-pub type Positions = BTreeMap<u32, Position>;
+use crate::online::{Control, Expiry, Nonce, PartKey, Position};
 
 pub fn shard_key(version: Fingerprint, shard: Shard) -> [u8; 10] {
     let mut key = [0; 10];
@@ -67,9 +62,10 @@ const ORIGIN: usize = 5;
 const HISTORY: u8 = 0;
 const PARTITION: u8 = 1;
 
-pub fn encode_positions(positions: &Positions) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(POSITION * positions.len());
-    for (partition, position) in positions {
+pub fn encode_control(control: &Control) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + POSITION * control.positions.len());
+    bytes.push(u8::from(control.complete));
+    for (partition, position) in &control.positions {
         bytes.extend(partition.to_be_bytes());
         bytes.extend(position.nonce.0.to_be_bytes());
         bytes.extend(position.offset.to_be_bytes());
@@ -77,15 +73,17 @@ pub fn encode_positions(positions: &Positions) -> Vec<u8> {
     bytes
 }
 
-pub fn decode_positions(bytes: &[u8]) -> Option<Positions> {
-    let (positions, rest) = bytes.as_chunks::<POSITION>();
+pub fn decode_control(bytes: &[u8]) -> Option<Control> {
+    let (complete, positions) = bytes.split_first()?;
+    let (positions, rest) = positions.as_chunks::<POSITION>();
     let position = |bytes: &[u8; POSITION]| {
         let (partition, rest) = bytes.split_first_chunk()?;
         let (nonce, rest) = rest.split_first_chunk()?;
         let offset = u64::from_be_bytes(*rest.first_chunk()?);
         Some((u32::from_be_bytes(*partition), Position { nonce: Nonce(u64::from_be_bytes(*nonce)), offset }))
     };
-    rest.is_empty().then(|| positions.iter().map(position).collect())?
+    let positions = rest.is_empty().then(|| positions.iter().map(position).collect::<Option<_>>())??;
+    Some(Control { positions, complete: *complete != 0 })
 }
 
 const POSITION: usize = 20;
@@ -131,13 +129,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_read_back_and_damage_is_noticed() {
+    fn controls_read_back_and_damage_is_noticed() {
         let position = |nonce, offset| Position { nonce: Nonce(nonce), offset };
-        let positions = Positions::from([(0, position(u64::MAX, 0)), (u32::MAX, position(1, u64::MAX))]);
-        let bytes = encode_positions(&positions);
-        assert_eq!(decode_positions(&bytes), Some(positions));
-        assert_eq!(decode_positions(&bytes[1..]), None);
-        assert_eq!(decode_positions(&[]), Some(Positions::new()));
+        let positions = [(0, position(u64::MAX, 0)), (u32::MAX, position(1, u64::MAX))].into();
+        let incomplete = Control { positions, complete: false };
+        for control in [Control { complete: true, ..incomplete.clone() }, incomplete, Control::default()] {
+            let bytes = encode_control(&control);
+            assert_eq!(decode_control(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(decode_control(&bytes), Some(control));
+        }
+        assert_eq!(decode_control(&[]), None);
     }
 
     #[test]

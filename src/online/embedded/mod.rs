@@ -17,14 +17,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Advance, Applied, Claim, Error, Expiry, Loaded, Nonce, OnlineStore, PartKey, PartWrite, Position, StoredRow,
+    Advance, Applied, Claim, Control, Error, Expiry, Loaded, Nonce, OnlineStore, PartKey, PartWrite, StoredRow,
 };
 use crate::kernel::codec::Image;
 use crate::kernel::key::{EntityKey, PartId, SHARDS, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 use database::{Batch, Database, Table, View};
-use layout::Positions;
 
 mod database;
 mod dropping;
@@ -50,7 +49,7 @@ impl Default for Options {
 }
 
 /// Raised when a build writes what the one before cannot read.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 impl Embedded {
     /// Opens the store under `folder`, creating it where there is none.
@@ -76,18 +75,13 @@ impl OnlineStore for Embedded {
     async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error> {
         let _held = self.lock(shard);
         let mut stored = self.stored(shard, claims.iter().map(|claim| claim.version))?;
-        for (version, _) in stored.iter().filter(|(_, positions)| positions.is_empty()) {
+        for (version, _) in stored.iter().filter(|(_, control)| control.positions.is_empty()) {
             self.drop_rows(*version, shard)?;
         }
-        let mut offsets = Vec::with_capacity(claims.len());
-        for claim in claims {
-            let positions = stored.entry(claim.version).or_default();
-            let position = positions.entry(claim.partition).or_insert(Position { nonce, offset: claim.initial });
-            position.nonce = nonce;
-            offsets.push(position.offset);
-        }
+        let claim = |claim: &Claim| stored.entry(claim.version).or_default().claim(claim, nonce);
+        let offsets = claims.iter().map(claim).collect();
         let mut batch = self.database.batch();
-        put_positions(&mut batch, shard, &stored);
+        put_controls(&mut batch, shard, &stored);
         batch.commit()?;
         Ok(offsets)
     }
@@ -95,19 +89,16 @@ impl OnlineStore for Embedded {
     async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error> {
         let _held = self.lock(shard);
         let mut stored = self.stored(shard, advances.iter().map(|advance| advance.version))?;
-        let position = |advance: &Advance| stored[&advance.version].get(&advance.partition).copied();
+        let position = |advance: &Advance| stored[&advance.version].positions.get(&advance.partition).copied();
         if !advances.iter().all(|advance| advance.follows(position(advance))) {
             return Ok(Applied::Refused(advances.iter().map(position).collect()));
         }
         if rows.is_empty() && advances.iter().all(|advance| advance.from == advance.to) {
             return Ok(Applied::Done);
         }
-        for Advance { version, partition, nonce, to, .. } in advances {
-            let moved = Position { nonce: *nonce, offset: *to };
-            stored.entry(*version).or_default().insert(*partition, moved);
-        }
+        advances.iter().for_each(|advance| stored.entry(advance.version).or_default().advance(advance));
         let mut batch = self.database.batch();
-        put_positions(&mut batch, shard, &stored);
+        put_controls(&mut batch, shard, &stored);
         let view = self.database.view();
         for row in rows {
             self.put_part(&view, &mut batch, shard, row)?;
@@ -128,13 +119,31 @@ impl OnlineStore for Embedded {
 
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error> {
         let mut offsets = Vec::new();
-        for entry in self.database.view().prefix(Table::Positions, &version.0.to_be_bytes()) {
+        for entry in self.database.view().prefix(Table::Controls, &version.0.to_be_bytes()) {
             let (key, value) = entry?;
-            let shard = layout::shard_of(&key).ok_or_else(|| self.database.damaged("the key of positions"))?;
-            let positions = self.decode_positions(&value)?;
-            offsets.extend(positions.into_iter().map(|(partition, position)| (shard, partition, position.offset)));
+            let shard = layout::shard_of(&key).ok_or_else(|| self.database.damaged("the key of a control"))?;
+            let of_shard = self.decode_control(&value)?.offsets();
+            offsets.extend(of_shard.into_iter().map(|(partition, offset)| (shard, partition, offset)));
         }
         Ok(offsets)
+    }
+
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        let mut all = true;
+        for shard in (0..self.shards()).map(Shard) {
+            all &= self.complete_shard(version, shard, goals)?;
+        }
+        Ok(all)
+    }
+
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error> {
+        let view = self.database.view();
+        for shard in (0..self.shards()).map(Shard) {
+            if !self.control(&view, version, shard)?.complete {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn expire(&self, now: EventTime) -> Result<usize, Error> {
@@ -155,25 +164,38 @@ impl Embedded {
         self.locks[usize::from(shard.0)].lock().expect("no holder of a shard panics")
     }
 
-    /// The positions of each version in a shard; of a version that nobody claimed, none.
+    /// The control of each version in a shard; of a version that nobody claimed, an empty one.
     fn stored(
         &self,
         shard: Shard,
         versions: impl Iterator<Item = Fingerprint>,
-    ) -> Result<BTreeMap<Fingerprint, Positions>, Error> {
+    ) -> Result<BTreeMap<Fingerprint, Control>, Error> {
         let view = self.database.view();
         let mut stored = BTreeMap::new();
         for version in versions {
             if let Entry::Vacant(vacant) = stored.entry(version) {
-                vacant.insert(self.positions(&view, version, shard)?);
+                vacant.insert(self.control(&view, version, shard)?);
             }
         }
         Ok(stored)
     }
 
-    fn positions(&self, view: &View, version: Fingerprint, shard: Shard) -> Result<Positions, Error> {
-        let bytes = view.get(Table::Positions, &layout::shard_key(version, shard))?;
-        self.decode_positions(&bytes.unwrap_or_default())
+    fn control(&self, view: &View, version: Fingerprint, shard: Shard) -> Result<Control, Error> {
+        let bytes = view.get(Table::Controls, &layout::shard_key(version, shard))?;
+        bytes.map_or_else(|| Ok(Control::default()), |bytes| self.decode_control(&bytes))
+    }
+
+    fn complete_shard(&self, version: Fingerprint, shard: Shard, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        let _held = self.lock(shard);
+        let mut control = self.control(&self.database.view(), version, shard)?;
+        if control.complete || !control.has_reached(goals) {
+            return Ok(control.complete);
+        }
+        control.complete = true;
+        let mut batch = self.database.batch();
+        put_controls(&mut batch, shard, &BTreeMap::from([(version, control)]));
+        batch.commit()?;
+        Ok(true)
     }
 
     fn put_part(&self, view: &View, batch: &mut Batch, shard: Shard, row: &PartWrite) -> Result<(), Error> {
@@ -203,7 +225,7 @@ impl Embedded {
         let shard = key.entity.shard(self.shards());
         let position = match key.part {
             PartId::History => None,
-            PartId::Partition(partition) => self.positions(view, key.version, shard)?.remove(&partition),
+            PartId::Partition(partition) => self.control(view, key.version, shard)?.positions.remove(&partition),
         };
         let part_key = layout::part_key(shard, key);
         let Some(head) = view.get(Table::Heads, &part_key)? else {
@@ -219,8 +241,7 @@ impl Embedded {
 
     fn read_row(&self, view: &View, version: Fingerprint, entity: &EntityKey) -> Result<StoredRow, Error> {
         let shard = entity.shard(self.shards());
-        let positions = self.positions(view, version, shard)?;
-        let offsets = positions.into_iter().map(|(partition, position)| (partition, position.offset)).collect();
+        let offsets = self.control(view, version, shard)?.told_offsets();
         let mut parts = Vec::new();
         for entry in view.prefix(Table::Heads, &layout::row_key(version, shard, entity)) {
             let (key, head) = entry?;
@@ -231,8 +252,8 @@ impl Embedded {
         Ok(StoredRow { parts, offsets })
     }
 
-    fn decode_positions(&self, bytes: &[u8]) -> Result<Positions, Error> {
-        layout::decode_positions(bytes).ok_or_else(|| self.database.damaged("a shard's positions"))
+    fn decode_control(&self, bytes: &[u8]) -> Result<Control, Error> {
+        layout::decode_control(bytes).ok_or_else(|| self.database.damaged("a shard's control"))
     }
 
     fn decode_head(&self, bytes: &Bytes) -> Result<(Expiry, Bytes), Error> {
@@ -240,9 +261,9 @@ impl Embedded {
     }
 }
 
-fn put_positions(batch: &mut Batch, shard: Shard, stored: &BTreeMap<Fingerprint, Positions>) {
-    for (version, positions) in stored {
-        batch.insert(Table::Positions, &layout::shard_key(*version, shard), &layout::encode_positions(positions));
+fn put_controls(batch: &mut Batch, shard: Shard, stored: &BTreeMap<Fingerprint, Control>) {
+    for (version, control) in stored {
+        batch.insert(Table::Controls, &layout::shard_key(*version, shard), &layout::encode_control(control));
     }
 }
 
@@ -255,7 +276,7 @@ fn setting(database: &Database, name: &str) -> Result<u16, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::online::conformance;
+    use crate::online::conformance::{self, Expiring};
 
     const SMALL: Options = Options { shards: 4, cache_bytes: 1 << 20 };
 
@@ -263,7 +284,7 @@ mod tests {
     async fn embedded_conforms() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Embedded::open(folder.path(), SMALL).expect("a new store");
-        conformance::conforms(&store).await;
+        conformance::conforms(&store, Expiring::WhenAsked).await;
     }
 
     #[tokio::test]

@@ -217,6 +217,14 @@ impl OnlineStore for Faulty {
         self.inner.offsets(version).await
     }
 
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        self.inner.complete(version, goals).await
+    }
+
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error> {
+        self.inner.is_complete(version).await
+    }
+
     async fn expire(&self, now: EventTime) -> Result<usize, Error> {
         self.inner.expire(now).await
     }

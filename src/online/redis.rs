@@ -1,0 +1,320 @@
+//! The online store in Redis 7 or later, or in Valkey: one server with or without replicas, or a cluster.
+//!
+//! ```text
+//! apply, claim ─► one script for each shard ─► all of it or nothing
+//! load, read   ─► MULTI, the controls and rows of a shard, EXEC ─► as of one instant
+//! ```
+//!
+//! * All keys of a shard carry one hash tag, so a cluster keeps them on one node, and a script names every key that
+//!   it touches: a shard that is half way to another node is refused, never read in part.
+//! * Scripts and transactions run alone on a server. So what a read finds is what some `apply` left, rows and
+//!   positions together, with nothing between the two commands; a call takes one round trip whatever it asks for,
+//!   for the transactions of all shards go out together. (A script that reads costs the server four times as much.)
+//! * A failover to a replica that lags takes a shard back as a whole: a script replicates as one transaction.
+//!   [`Options::wait`] makes that rarer, and flushes slower.
+//! * Rows expire by the clock of the server, never sooner than their expiry says.
+//! * A restart without persistence empties the store: see `complete` in the contract.
+//!
+//! It does not find out about failovers by itself: what answers at the URL's address is the primary (a DNS name, a
+//! proxy, a cluster).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use redis::{Cmd, Pipeline, Value, cmd};
+
+use super::{
+    Advance, Applied, Claim, Control, Error, Loaded, Nonce, OnlineStore, PartKey, PartWrite, Position, StoredRow,
+};
+use crate::kernel::codec::Image;
+use crate::kernel::key::{EntityKey, PartId, Shard};
+use crate::kernel::name::Name;
+use crate::kernel::plan::Fingerprint;
+use crate::kernel::time::EventTime;
+use address::{Address, Redirections};
+use lane::{Acknowledged, Lane};
+use layout::{Generation, Keys};
+use scripts::{APPLY, CLAIM, COMPLETE};
+use terms::Terms;
+
+mod address;
+mod failure;
+mod lane;
+mod layout;
+mod removal;
+mod scripts;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+pub struct Redis {
+    keys: Keys,
+    /// A flush of some megabytes does not stand before lookups.
+    reads: Lane,
+    /// By shard, in turn.
+    writes: Vec<Lane>,
+    claims: Lane,
+    wait: Option<Acknowledged>,
+    place: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many shards a new store is cut into; one of another number is refused.
+    pub shards: u16,
+    /// Replicas that have to have a flush before it counts as done.
+    pub wait: u32,
+    /// How long they are waited for.
+    pub wait_limit: Duration,
+}
+
+/// How long an answer may take, beside what replicas are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// WAIT holds up all that comes after it on its connection.
+const WAITING_LANES: usize = 8;
+
+impl Redis {
+    /// Connects, checks the server and creates the store of `project` where there is none.
+    pub async fn open(url: &str, project: &Name, options: Options) -> Result<Redis, Error> {
+        assert!(options.shards > 0, "entities need a shard to live in");
+        let keys = Keys::new(project, options.shards);
+        let patience = PATIENCE + options.wait_limit;
+        let terms = Terms { address: Address::parse(url)?, store: keys.store(), shards: options.shards, patience };
+        let terms = Arc::new(terms);
+        terms.warn_of_loss(&mut terms.connect(Redirections::Followed).await?).await;
+        let lane = |redirections| Lane::new(terms.clone(), redirections);
+        let wait = Acknowledged { replicas: options.wait, limit: options.wait_limit };
+        let wait = (options.wait > 0).then_some(wait);
+        let writes = if wait.is_some() { WAITING_LANES } else { 1 };
+        Ok(Redis {
+            keys,
+            reads: lane(Redirections::Followed),
+            writes: (0..writes).map(|_| lane(Redirections::Followed)).collect(),
+            claims: lane(Redirections::Refused),
+            wait,
+            place: terms.place().to_owned(),
+        })
+    }
+
+    fn write_lane(&self, shard: Shard) -> &Lane {
+        &self.writes[usize::from(shard.0) % self.writes.len()]
+    }
+
+    fn shard_of(&self, entity: &EntityKey) -> Shard {
+        entity.shard(self.keys.shards())
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::Damaged { place: self.place.clone(), detail: format!("{what} cannot be read") }
+    }
+
+    /// What every shard keeps of a version, in the order of the shards.
+    async fn controls(&self, version: Fingerprint) -> Result<Vec<(Shard, Control)>, Error> {
+        try_join_all((0..self.keys.shards()).map(Shard).map(|shard| async move {
+            let mut all = cmd("HGETALL");
+            all.arg(self.keys.control(version, shard));
+            let fields = self.reads.command(&all).await?;
+            let (control, _) = layout::decode_control(fields).ok_or_else(|| self.damaged("a control"))?;
+            Ok((shard, control))
+        }))
+        .await
+    }
+
+    /// Rows with their parts and their shard's control, in the order of `rows`.
+    async fn rows(&self, rows: &[(Fingerprint, &EntityKey)], ids: Ids) -> Result<Vec<Found>, Error> {
+        let mut by_shard: BTreeMap<Shard, Vec<usize>> = BTreeMap::new();
+        for (index, (_, entity)) in rows.iter().enumerate() {
+            by_shard.entry(self.shard_of(entity)).or_default().push(index);
+        }
+        let shards = by_shard.into_iter().map(|(shard, indices)| async move {
+            let of_shard: Vec<_> = indices.iter().map(|index| rows[*index]).collect();
+            let found = self.rows_of_shard(shard, &of_shard, ids).await?;
+            Ok::<_, Error>(indices.into_iter().zip(found))
+        });
+        let mut found: Vec<(usize, Found)> = try_join_all(shards).await?.into_iter().flatten().collect();
+        found.sort_unstable_by_key(|(index, _)| *index);
+        Ok(found.into_iter().map(|(_, found)| found).collect())
+    }
+
+    async fn rows_of_shard(
+        &self,
+        shard: Shard,
+        rows: &[(Fingerprint, &EntityKey)],
+        ids: Ids,
+    ) -> Result<Vec<Found>, Error> {
+        let mut versions: Vec<Fingerprint> = rows.iter().map(|(version, _)| *version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        let mut commands = Pipeline::with_capacity(versions.len() + 2 * rows.len());
+        for version in &versions {
+            commands.cmd("HGETALL").arg(self.keys.control(*version, shard));
+        }
+        for (version, entity) in rows {
+            commands.cmd("HGETALL").arg(self.keys.row(*version, shard, entity));
+            if ids == Ids::Wanted {
+                commands.cmd("HGETALL").arg(self.keys.ids(*version, shard, entity));
+            }
+        }
+        let mut answers = self.reads.at_once(commands).await?.into_iter();
+        let mut controls: HashMap<Fingerprint, (Arc<Control>, Option<Generation>)> = HashMap::new();
+        for (version, fields) in versions.into_iter().zip(answers.by_ref()) {
+            let (control, generation) = layout::decode_control(fields).ok_or_else(|| self.damaged("a control"))?;
+            controls.insert(version, (Arc::new(control), generation));
+        }
+        let hashes = if ids == Ids::Wanted { 2 } else { 1 };
+        let mut found = Vec::with_capacity(rows.len());
+        for (version, _) in rows {
+            let (control, generation) = &controls[version];
+            let fields: Vec<Value> = answers.by_ref().take(hashes).collect();
+            let parts = layout::decode_parts(fields, *generation).ok_or_else(|| self.damaged("a row"))?;
+            found.push(Found { parts, control: control.clone() });
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a reader wants the ids beside a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids {
+    Wanted,
+    LeftOut,
+}
+
+struct Found {
+    parts: Vec<(PartId, Image)>,
+    control: Arc<Control>,
+}
+
+#[async_trait]
+impl OnlineStore for Redis {
+    fn shards(&self) -> u16 {
+        self.keys.shards()
+    }
+
+    async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error> {
+        let drawn = getrandom::u64().map_err(|error| Error::Unavailable(format!("no random number: {error}")))?;
+        let fill = |command: &mut Cmd| {
+            command.arg(claims.len());
+            claims.iter().for_each(|claim| _ = command.arg(self.keys.control(claim.version, shard)));
+            command.arg(&nonce.0.to_be_bytes()).arg(&drawn.to_be_bytes());
+            for claim in claims {
+                command.arg(&layout::position_field(claim.partition)).arg(&claim.initial.to_be_bytes());
+            }
+        };
+        let answer = self.claims.script(&CLAIM, &fill, None).await?;
+        let offsets: Vec<Vec<u8>> = redis::from_redis_value(answer).map_err(|_| self.damaged("a claim"))?;
+        let decoded: Option<Vec<u64>> = offsets.iter().map(|offset| layout::decode_offset(offset)).collect();
+        decoded.ok_or_else(|| self.damaged("a position"))
+    }
+
+    async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error> {
+        let fill = |command: &mut Cmd| self.fill_apply(command, shard, advances, rows);
+        let stored: Vec<Option<Vec<u8>>> = match self.write_lane(shard).script(&APPLY, &fill, self.wait).await? {
+            Value::Int(_) => return Ok(Applied::Done),
+            stored => redis::from_redis_value(stored).map_err(|_| self.damaged("a control"))?,
+        };
+        let position = |stored: Option<Vec<u8>>| match stored {
+            Some(bytes) => layout::decode_position(&bytes).map(Some).ok_or_else(|| self.damaged("a position")),
+            None => Ok(None),
+        };
+        Ok(Applied::Refused(stored.into_iter().map(position).collect::<Result<_, Error>>()?))
+    }
+
+    async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error> {
+        let rows: Vec<_> = keys.iter().map(|key| (key.version, &key.entity)).collect();
+        let found = self.rows(&rows, Ids::Wanted).await?;
+        Ok(keys.iter().zip(found).map(|(key, found)| loaded(key.part, found)).collect())
+    }
+
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
+        let rows: Vec<_> = rows.iter().map(|(version, entity)| (*version, entity)).collect();
+        let found = self.rows(&rows, Ids::LeftOut).await?.into_iter();
+        Ok(found.map(|found| StoredRow { parts: found.parts, offsets: found.control.told_offsets() }).collect())
+    }
+
+    async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error> {
+        let of_shard = |(shard, control): (Shard, Control)| {
+            let offsets = control.offsets();
+            offsets.into_iter().map(move |(partition, offset)| (shard, partition, offset))
+        };
+        Ok(self.controls(version).await?.into_iter().flat_map(of_shard).collect())
+    }
+
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        let complete = (0..self.keys.shards()).map(Shard).map(|shard| async move {
+            let fill = |command: &mut Cmd| {
+                command.arg(1).arg(self.keys.control(version, shard));
+                for (partition, goal) in goals {
+                    command.arg(&layout::position_field(*partition)).arg(&goal.to_be_bytes());
+                }
+            };
+            self.write_lane(shard).script(&COMPLETE, &fill, None).await
+        });
+        Ok(try_join_all(complete).await?.iter().all(|marked| *marked == Value::Int(1)))
+    }
+
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error> {
+        Ok(self.controls(version).await?.iter().all(|(_, control)| control.complete))
+    }
+
+    /// Rows expire by themselves.
+    async fn expire(&self, _now: EventTime) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    async fn remove(&self, version: Fingerprint) -> Result<(), Error> {
+        self.remove_version(version).await
+    }
+}
+
+impl Redis {
+    /// In the order that `apply.lua` tells.
+    fn fill_apply(&self, command: &mut Cmd, shard: Shard, advances: &[Advance], rows: &[PartWrite]) {
+        let with_ids = || rows.iter().filter(|row| row.flushed.ids.is_some());
+        command.arg(advances.len() + rows.len() + with_ids().count());
+        advances.iter().for_each(|advance| _ = command.arg(self.keys.control(advance.version, shard)));
+        rows.iter().for_each(|row| _ = command.arg(self.keys.row(row.key.version, shard, &row.key.entity)));
+        with_ids().for_each(|row| _ = command.arg(self.keys.ids(row.key.version, shard, &row.key.entity)));
+        command.arg(advances.len()).arg(if self.wait.is_some() { "confirm" } else { "" });
+        for Advance { partition, nonce, from, to, .. } in advances {
+            let position = |offset: u64| layout::encode_position(Position { nonce: *nonce, offset });
+            command.arg(&layout::position_field(*partition)).arg(&position(*from)).arg(&position(*to));
+        }
+        command.arg(rows.len());
+        rows.iter().for_each(|row| fill_part(command, advances, row));
+    }
+}
+
+fn fill_part(command: &mut Cmd, advances: &[Advance], PartWrite { key, flushed }: &PartWrite) {
+    let of_version = |advance: &Advance| advance.version == key.version;
+    let advance = advances.iter().position(of_version).expect("each row belongs to one of the advances");
+    let brings = match (&flushed.body, &flushed.ids) {
+        (None, None) => "h",
+        (Some(_), None) => "hb",
+        (None, Some(_)) => "hi",
+        (Some(_), Some(_)) => "hbi",
+    };
+    command.arg(advance + 1).arg(brings);
+    match flushed.expires_at {
+        // Rounded up: never sooner.
+        Some(instant) => command.arg((instant.micros() + 999).div_euclid(1_000)),
+        None => command.arg(""),
+    };
+    command.arg(&layout::part_name(key.part)).arg(&flushed.head[..]);
+    for bytes in [&flushed.body, &flushed.ids].into_iter().flatten() {
+        command.arg(&bytes[..]);
+    }
+}
+
+fn loaded(part: PartId, found: Found) -> Loaded {
+    let position = match part {
+        PartId::History => None,
+        PartId::Partition(partition) => found.control.positions.get(&partition).copied(),
+    };
+    let own = found.parts.into_iter().find(|(of, _)| *of == part);
+    Loaded { image: own.map(|(_, image)| image), position }
+}

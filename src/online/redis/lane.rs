@@ -1,0 +1,192 @@
+//! One connection that is made again when it breaks, and the calls on it.
+//!
+//! Calls of all tasks go out together and are answered in order. Nothing is tried again here beyond what a cluster
+//! redirects: a call that fails says so at once, and its outcome may be unknown. The first call after a break connects
+//! anew while the others wait for it; when that fails, calls fail at once until a pause has passed, longer each time.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::address::{Connection, Redirections};
+use super::failure::{self, Link};
+use super::scripts::{Fill, Script};
+use super::terms::Terms;
+use crate::online::Error;
+
+pub struct Lane {
+    terms: Arc<Terms>,
+    redirections: Redirections,
+    live: RwLock<Option<Live>>,
+    attempts: Mutex<Attempts>,
+    calls: Semaphore,
+}
+
+/// Replicas that have to have a write before it counts, and how long they are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged {
+    pub replicas: u32,
+    pub limit: Duration,
+}
+
+#[derive(Clone)]
+struct Live {
+    connection: Connection,
+    /// Tells it from the one that was made in its place.
+    number: u64,
+}
+
+/// Of connecting. Held while somebody tries.
+#[derive(Default)]
+struct Attempts {
+    made: u64,
+    failed: u32,
+    /// Not before, and why.
+    pause: Option<(Instant, String)>,
+}
+
+/// Calls under way at once. More wait for their turn.
+const CALLS: usize = 512;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Lane {
+    pub fn new(terms: Arc<Terms>, redirections: Redirections) -> Lane {
+        let (live, attempts) = (RwLock::default(), Mutex::default());
+        Lane { terms, redirections, live, attempts, calls: Semaphore::new(CALLS) }
+    }
+
+    pub async fn command(&self, command: &Cmd) -> Result<Value, Error> {
+        let (_turn, mut live) = self.turn().await?;
+        let answer = command.query_async(&mut live.connection).await;
+        self.judge(&live, answer)
+    }
+
+    /// All of the commands at one instant, their keys being of one shard.
+    pub async fn at_once(&self, mut commands: Pipeline) -> Result<Vec<Value>, Error> {
+        let (_turn, mut live) = self.turn().await?;
+        let answer = commands.atomic().query_async(&mut live.connection).await;
+        self.judge(&live, answer)
+    }
+
+    /// Runs a script, and waits until enough replicas have what it wrote; if too few have it in time, the outcome is
+    /// unknown.
+    pub async fn script(&self, script: &Script, fill: Fill<'_>, wait: Option<Acknowledged>) -> Result<Value, Error> {
+        let (_turn, mut live) = self.turn().await?;
+        let mut answer = run(&mut live.connection, script.by_hash(fill), wait).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            answer = run(&mut live.connection, script.with_source(fill), wait).await;
+        }
+        let (value, replicas) = self.judge(&live, answer)?;
+        match (wait, replicas) {
+            (Some(wait), Some(had)) if had < i64::from(wait.replicas) => Err(Error::Unavailable(format!(
+                "{}: {had} replicas had a write after {:?}, and {} have to",
+                self.terms.place(),
+                wait.limit,
+                wait.replicas
+            ))),
+            _ => Ok(value),
+        }
+    }
+
+    pub async fn each_primary(&self, command: &Cmd) -> Result<Vec<(String, Value)>, Error> {
+        let (_turn, mut live) = self.turn().await?;
+        let answers = live.connection.each_primary(command).await;
+        self.judge(&live, answers)
+    }
+
+    pub async fn at(&self, address: &str, command: &Cmd) -> Result<Value, Error> {
+        let (_turn, mut live) = self.turn().await?;
+        let answer = live.connection.at(address, command).await;
+        self.judge(&live, answer)
+    }
+
+    async fn turn(&self) -> Result<(SemaphorePermit<'_>, Live), Error> {
+        let turn = timeout(self.terms.patience(), self.calls.acquire()).await;
+        let turn = turn.map_err(|_| self.unavailable("too many calls are under way"))?;
+        let turn = turn.expect("nobody closes the semaphore");
+        // A setting that was right when the store was opened may be mended again.
+        let live = self.live().await.map_err(|error| match error {
+            Error::Unusable { detail, .. } => self.unavailable(&detail),
+            other => other,
+        })?;
+        Ok((turn, live))
+    }
+
+    async fn live(&self) -> Result<Live, Error> {
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        let mut attempts = self.attempts.lock().await;
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        if let Some((until, reason)) = &attempts.pause
+            && *until > Instant::now()
+        {
+            return Err(Error::Unavailable(reason.clone()));
+        }
+        let connected = self.terms.connect(self.redirections).await;
+        let connection = connected.inspect_err(|error| attempts.failed(error))?;
+        *attempts = Attempts { made: attempts.made + 1, ..Attempts::default() };
+        let live = Live { connection, number: attempts.made };
+        *self.live.write().expect("no holder panics") = Some(live.clone());
+        Ok(live)
+    }
+
+    fn current(&self) -> Option<Live> {
+        self.live.read().expect("no holder panics").clone()
+    }
+
+    fn judge<T>(&self, live: &Live, answer: RedisResult<T>) -> Result<T, Error> {
+        answer.map_err(|error| {
+            self.let_go_if_broken(live, &error);
+            failure::of_call(self.terms.place(), &error)
+        })
+    }
+
+    /// A connection to a cluster mends itself, node by node: to let go of it would cut off the nodes that are well.
+    fn let_go_if_broken(&self, live: &Live, error: &RedisError) {
+        if failure::link_after(error) == Link::Sound || matches!(live.connection, Connection::Cluster(_)) {
+            return;
+        }
+        let mut current = self.live.write().expect("no holder panics");
+        if current.as_ref().is_some_and(|current| current.number == live.number) {
+            *current = None;
+        }
+    }
+
+    fn unavailable(&self, detail: &str) -> Error {
+        Error::Unavailable(format!("{}: {detail}", self.terms.place()))
+    }
+}
+
+impl Attempts {
+    fn failed(&mut self, error: &Error) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failed.min(16)).min(LONGEST_PAUSE);
+        self.failed += 1;
+        self.pause = Some((Instant::now() + pause, error.to_string()));
+    }
+}
+
+/// The answer, and how many replicas have the write if anybody asked.
+async fn run(
+    connection: &mut Connection,
+    command: Cmd,
+    wait: Option<Acknowledged>,
+) -> RedisResult<(Value, Option<i64>)> {
+    let Some(wait) = wait else {
+        return Ok((command.query_async(connection).await?, None));
+    };
+    let mut wait_command = cmd("WAIT");
+    // To WAIT, 0 would be for ever.
+    wait_command.arg(wait.replicas).arg(wait.limit.as_millis().max(1) as u64);
+    let mut both = Pipeline::new();
+    both.add_command(command).add_command(wait_command);
+    let (value, replicas) = both.query_async(connection).await?;
+    Ok((value, Some(replicas)))
+}

@@ -1,0 +1,244 @@
+//! The contract on real servers, and what only a real server does: restart, fail over, expire, evict, refuse.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redis::{Cmd, Value, cmd};
+
+use super::*;
+use crate::kernel::engine::Flushed;
+use crate::online::conformance::{self, Expiring};
+use cutting::{Cut, CuttingProxy};
+use server::Server;
+
+mod cutting;
+mod failover;
+mod server;
+
+const VERSION: Fingerprint = Fingerprint(1);
+const OPTIONS: Options = Options { shards: 4, wait: 0, wait_limit: Duration::from_millis(100) };
+
+/// Of its own for each test, so that they run side by side on one server.
+fn project() -> Name {
+    let random = getrandom::u64().expect("random bytes");
+    format!("test_{random:x}").parse().expect("a name")
+}
+
+async fn open(url: &str) -> Redis {
+    Redis::open(url, &project(), OPTIONS).await.expect("a server for tests")
+}
+
+async fn refusal(url: &str, project: &Name, options: Options) -> String {
+    let refused = Redis::open(url, project, options).await.map(|_| ()).expect_err("it is refused");
+    assert!(matches!(refused, Error::Unusable { .. }) && !refused.is_transient(), "{refused:?}");
+    refused.to_string()
+}
+
+fn entity() -> EntityKey {
+    EntityKey::from_bytes(b"a")
+}
+
+fn shard() -> Shard {
+    entity().shard(OPTIONS.shards)
+}
+
+fn row(head: &str, expires_at: Option<EventTime>) -> PartWrite {
+    let flushed = Flushed { head: head.to_owned().into(), body: None, ids: Some("ids".into()), expires_at };
+    PartWrite { key: PartKey { version: VERSION, entity: entity(), part: PartId::Partition(0) }, flushed }
+}
+
+fn step(from: u64, to: u64) -> [Advance; 1] {
+    [Advance { version: VERSION, partition: 0, nonce: Nonce(1), from, to }]
+}
+
+async fn claim(store: &Redis) -> u64 {
+    let claims = [Claim { version: VERSION, partition: 0, initial: 0 }];
+    store.claim(shard(), &claims, Nonce(1)).await.expect("claimed")[0]
+}
+
+async fn read(store: &Redis) -> Result<StoredRow, Error> {
+    Ok(store.read(&[(VERSION, entity())]).await?.remove(0))
+}
+
+/// What a read tells: the heads, and the offsets.
+async fn heads(store: &Redis) -> (Vec<String>, Vec<(u32, u64)>) {
+    let row = read(store).await.expect("read");
+    let text = |(_, image): &(PartId, Image)| String::from_utf8(image.head.to_vec()).expect("text");
+    (row.parts.iter().map(text).collect(), row.offsets)
+}
+
+async fn raw(store: &Redis, command: &Cmd) -> Value {
+    store.reads.command(command).await.expect("answered")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_conforms() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    conformance::conforms(&store, Expiring::ByItself).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_conforms_while_a_replica_acknowledges() {
+    let options = Options { wait: 1, wait_limit: Duration::from_millis(5_000), ..OPTIONS };
+    let store = Redis::open(&server::shared("REDIS_URL"), &project(), options).await.expect("a server for tests");
+    conformance::conforms(&store, Expiring::ByItself).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_conforms_on_a_cluster() {
+    let store = open(&server::shared("REDIS_CLUSTER_URL")).await;
+    conformance::conforms(&store, Expiring::ByItself).await;
+}
+
+#[tokio::test]
+async fn another_number_of_shards_is_refused() {
+    let (url, project) = (server::shared("REDIS_URL"), project());
+    Redis::open(&url, &project, OPTIONS).await.expect("created");
+    Redis::open(&url, &project, OPTIONS).await.expect("opened again");
+    let refusal = refusal(&url, &project, Options { shards: 8, ..OPTIONS }).await;
+    assert!(refusal.contains("4 shards, not 8"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_and_told_where_its_primary_is() {
+    let (url, primary) = (server::shared("REDIS_REPLICA_URL"), server::shared("REDIS_URL"));
+    let refusal = refusal(&url, &project(), OPTIONS).await;
+    let port = primary.rsplit(':').next().expect("a port");
+    assert!(refusal.contains("is a replica") && refusal.contains(port), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_worth_another_try() {
+    let away = Redis::open("redis://127.0.0.1:1", &project(), OPTIONS).await.map(|_| ()).expect_err("nobody listens");
+    assert!(away.is_transient() && away.to_string().contains("127.0.0.1:1"), "{away}");
+}
+
+#[tokio::test]
+async fn a_single_server_is_no_cluster() {
+    let url = server::shared("REDIS_URL").replace("redis://", "redis+cluster://");
+    let refusal = refusal(&url, &project(), OPTIONS).await;
+    assert!(refusal.contains("begins with `redis://`"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_in_plain_words_and_not_repeated() {
+    let server = Server::start(&["--requirepass", "right"]);
+    for login in ["", ":wrong@", "nobody:wrong@"] {
+        let url = server.url().replace("redis://", &format!("redis://{login}"));
+        let refusal = refusal(&url, &project(), OPTIONS).await;
+        assert!(refusal.contains("user or password") && !refusal.contains("wrong"), "{refusal}");
+    }
+    let store = open(&server.url().replace("redis://", "redis://:right@")).await;
+    assert_eq!(claim(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_also_when_it_is_connected_to_again() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let evicts = refusal(&server.url(), &project(), OPTIONS).await;
+    assert!(evicts.contains("allkeys-lru") && evicts.contains("CONFIG SET maxmemory-policy noeviction"), "{evicts}");
+
+    let server = Server::start(&[]);
+    let store = open(&server.url()).await;
+    claim(&store).await;
+    raw(&store, cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("volatile-lru")).await;
+    drop(store.reads.command(cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("no")).await);
+    let mut refused = read(&store).await.expect_err("the connection is gone, or the server is refused");
+    if !refused.to_string().contains("volatile-lru") {
+        refused = read(&store).await.expect_err("the server is refused");
+    }
+    assert!(refused.is_transient() && refused.to_string().contains("volatile-lru"), "{refused}");
+}
+
+fn in_hours(hours: i64) -> EventTime {
+    #[expect(clippy::disallowed_methods, reason = "the server expires by the wall clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_micros() as i64;
+    EventTime::unchecked(now + hours * 3_600_000_000)
+}
+
+/// Of the row and of its ids; -1: never.
+async fn expiries(store: &Redis) -> [i64; 2] {
+    let of = async |key: Vec<u8>| match raw(store, cmd("PEXPIRETIME").arg(key)).await {
+        Value::Int(instant) => instant,
+        other => panic!("not an instant: {other:?}"),
+    };
+    [of(store.keys.row(VERSION, shard(), &entity())).await, of(store.keys.ids(VERSION, shard(), &entity())).await]
+}
+
+#[tokio::test]
+async fn an_expiry_is_that_of_the_server_and_only_grows() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    let millis = |instant: EventTime| (instant.micros() + 999) / 1_000;
+    let [near, far] = [in_hours(5), in_hours(50)];
+    for (from, written, expected) in
+        [(0, Some(near), millis(near)), (1, Some(far), millis(far)), (2, Some(near), millis(far)), (3, None, -1)]
+    {
+        store.apply(shard(), &step(from, from + 1), &[row("head", written)]).await.expect("answered");
+        assert_eq!(expiries(&store).await, [expected; 2], "after write {from}");
+    }
+    store.apply(shard(), &step(4, 5), &[row("head", Some(far))]).await.expect("answered");
+    assert_eq!(expiries(&store).await, [-1; 2], "what never expires stays so");
+}
+
+#[tokio::test]
+async fn what_is_written_behind_time_stays_for_a_day() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    let [before, after] = [in_hours(23), in_hours(25)].map(|instant| instant.micros() / 1_000);
+    store.apply(shard(), &step(0, 1), &[row("old", Some(in_hours(-700)))]).await.expect("answered");
+    assert!(expiries(&store).await.iter().all(|expiry| (before..after).contains(expiry)));
+    assert_eq!(store.load(&[row("", None).key]).await.expect("loaded")[0].image.as_ref().expect("there").ids, "ids");
+}
+
+#[tokio::test]
+async fn a_removal_unlinks_every_key_of_the_version_and_no_other() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    store.apply(shard(), &step(0, 1), &[row("head", None)]).await.expect("answered");
+    let kept = store.keys.row(Fingerprint(2), shard(), &entity());
+    raw(&store, cmd("HSET").arg(&kept).arg("of").arg("another version")).await;
+    store.remove(VERSION).await.expect("removed");
+    for key in [store.keys.row(VERSION, shard(), &entity()), store.keys.ids(VERSION, shard(), &entity())] {
+        assert_eq!(raw(&store, cmd("EXISTS").arg(key)).await, Value::Int(0));
+    }
+    assert_eq!(raw(&store, cmd("EXISTS").arg(&kept)).await, Value::Int(1));
+    raw(&store, cmd("UNLINK").arg(&kept)).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_removal_left_behind_are_not_there_and_go_with_the_next() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    let mut whole = row("left", None);
+    whole.flushed.body = Some("body".into());
+    store.apply(shard(), &step(0, 1), &[whole]).await.expect("answered");
+    raw(&store, cmd("UNLINK").arg(store.keys.control(VERSION, shard()))).await;
+    assert_eq!(read(&store).await.expect("read"), StoredRow::default());
+
+    assert_eq!(claim(&store).await, 0);
+    store.complete(VERSION, &[]).await.expect("answered");
+    assert_eq!(heads(&store).await, (vec![], vec![(0, 0)]));
+    store.apply(shard(), &step(0, 1), &[row("new", None)]).await.expect("answered");
+    let image = Image { head: "new".into(), body: "".into(), ids: "ids".into() };
+    assert_eq!(store.load(&[row("", None).key]).await.expect("loaded")[0].image, Some(image));
+
+    store.remove(VERSION).await.expect("removed");
+    let key = store.keys.row(VERSION, shard(), &entity());
+    assert_eq!(raw(&store, cmd("EXISTS").arg(key)).await, Value::Int(0));
+}
+
+#[tokio::test]
+async fn a_flush_that_too_few_replicas_have_is_of_unknown_outcome_also_when_it_is_sent_again() {
+    let server = Server::start(&[]);
+    let options = Options { wait: 1, wait_limit: Duration::from_millis(20), ..OPTIONS };
+    let store = Redis::open(&server.url(), &project(), options).await.expect("a server");
+    claim(&store).await;
+    for _ in 0..2 {
+        let unknown = store.apply(shard(), &step(0, 1), &[row("head", None)]).await.expect_err("there is no replica");
+        assert!(unknown.is_transient() && unknown.to_string().contains("0 replicas"), "{unknown}");
+    }
+    let replica = Server::replica_of(&server);
+    replica.until_it_follows().await;
+    let done = Applied::Refused(vec![Some(Position { nonce: Nonce(1), offset: 1 })]);
+    assert_eq!(store.apply(shard(), &step(0, 1), &[row("head", None)]).await.expect("acknowledged"), done);
+}
