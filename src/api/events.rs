@@ -53,6 +53,7 @@ pub(super) struct IngestQuery {
         (status = 200, description = "Accepted events are durable; rejected ones are named", body = IngestAnswer),
         (status = 400, description = "The body is not events", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The topic cannot take them, and why", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too large, or too many events", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The log is away: send the events again", body = Problem, content_type = "application/problem+json"),
     )

@@ -75,7 +75,7 @@ async fn an_unknown_topic_is_an_error_everywhere(subject: &Subject) {
     unknown(log.bounds(&no).await.map(drop));
     unknown(log.append(&no, vec![keyed("k", 0)]).await.map(drop));
     unknown(log.read(&no, 0, 0, 1).await.map(drop));
-    unknown(log.consumer(&no, &[no.clone()]).await.map(drop));
+    unknown(log.consumer(&no, std::slice::from_ref(&no)).await.map(drop));
     unknown(log.takes_replay(&no).await);
 }
 

@@ -323,7 +323,7 @@ impl Member {
 }
 
 fn hand_over(client: &BaseConsumer<Lines>, handoff: &Handoff, place: &TopicPartition, reading: &mut Reading) {
-    let log_end = known_end(client.client(), place).unwrap_or(0);
+    let log_end = || known_end(client.client(), place).unwrap_or(0);
     let Some(batch) = reading.take(place.partition, log_end) else { return };
     if handoff.put(place, reading.epoch, batch) == Put::HoldBack {
         reading.held_back = client.pause(&list([place])).is_ok();

@@ -22,6 +22,9 @@ use crate::event_log::{Error, NewRecord};
 /// How long a call waits before it tries a full queue again.
 const FULL: Duration = Duration::from_millis(5);
 
+/// Partition and offset of each record of a call.
+type Places = Vec<(u32, u64)>;
+
 pub(super) struct Appender {
     options: Options,
     producer: Mutex<Arc<ThreadedProducer<Deliveries>>>,
@@ -37,11 +40,11 @@ struct Call {
 }
 
 struct CallState {
-    places: Vec<(u32, u64)>,
+    places: Places,
     /// Records that nothing was heard of yet.
     open: usize,
     failed: Option<Error>,
-    done: Option<oneshot::Sender<Result<Vec<(u32, u64)>, Error>>>,
+    done: Option<oneshot::Sender<Result<Places, Error>>>,
 }
 
 /// A record's index within its call.
@@ -56,7 +59,7 @@ impl Appender {
     }
 
     /// The topic exists, and there is a record.
-    pub async fn append(&self, topic: &str, records: &[NewRecord]) -> Result<Vec<(u32, u64)>, Error> {
+    pub async fn append(&self, topic: &str, records: &[NewRecord]) -> Result<Places, Error> {
         if let Some(early) = records.iter().find(|record| record.ingestion_time.micros() < 1_000) {
             let why = format!("Kafka has no stamps before 1970, and a record is to have {}", early.ingestion_time);
             return Err(refused(topic, why));
@@ -85,7 +88,7 @@ impl Appender {
 }
 
 impl Call {
-    fn new(topic: &str, records: usize, done: oneshot::Sender<Result<Vec<(u32, u64)>, Error>>) -> Call {
+    fn new(topic: &str, records: usize, done: oneshot::Sender<Result<Places, Error>>) -> Call {
         let state = CallState { places: vec![(0, 0); records], open: records, failed: None, done: Some(done) };
         Call { topic: topic.to_owned(), state: Mutex::new(state) }
     }

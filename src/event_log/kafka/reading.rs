@@ -76,7 +76,7 @@ impl Reading {
     }
 
     /// What was read since the last batch; `None`: nothing.
-    pub fn take(&mut self, partition: u32, log_end: u64) -> Option<Batch> {
+    pub fn take(&mut self, partition: u32, log_end: impl FnOnce() -> u64) -> Option<Batch> {
         if !std::mem::take(&mut self.is_ahead) {
             return None;
         }
@@ -89,7 +89,7 @@ impl Reading {
         };
         let records: Vec<RawRecord> = self.entries.drain(..).map(record).collect();
         let bytes = values.len() + records.len() * RECORD_OVERHEAD;
-        Some(Batch { records, next: self.next, log_end: log_end.max(self.next), bytes })
+        Some(Batch { records, next: self.next, log_end: log_end().max(self.next), bytes })
     }
 }
 
@@ -107,13 +107,13 @@ mod tests {
     fn a_gap_alone_is_a_batch_without_records() {
         let mut reading = Reading::default();
         reading.seek(5, 1);
-        assert!(reading.take(0, 5).is_none());
+        assert!(reading.take(0, || 5).is_none());
         reading.skip_to(4);
-        assert!(reading.take(0, 5).is_none(), "nobody goes back without a seek");
+        assert!(reading.take(0, || 5).is_none(), "nobody goes back without a seek");
         reading.skip_to(7);
-        let batch = reading.take(0, 6).expect("the gap");
+        let batch = reading.take(0, || 6).expect("the gap");
         assert_eq!((batch.records.len(), batch.next, batch.log_end), (0, 7, 7));
-        assert!(reading.take(0, 7).is_none());
+        assert!(reading.take(0, || 7).is_none());
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Topics {
         let described = described.map_err(unavailable)?.into_iter().next();
         let keeping = match described {
             Some(Ok(settings)) if !settings.entries.is_empty() => Keeping::of(&settings),
-            Some(Err(code)) if code == RDKafkaErrorCode::TopicAuthorizationFailed => {
+            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
                 tracing::warn!(
                     topic,
                     "we may not look up whether the topic keeps its records, and believe that it does"
