@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Jobs, Limits, Phase};
 use crate::archive;
@@ -93,6 +93,9 @@ impl Error {
 /// How long requests in flight may take at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long the server of a start may take to end.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 impl App {
     /// Returns once the service answers. Until then its address answers that it is not ready, and why.
     pub async fn start(config: Config) -> Result<App, Error> {
@@ -101,11 +104,13 @@ impl App {
         let address = listener.local_addr().map_err(Error::Server)?;
         let mut app = App { address, life: Life::begin(), drain_delay: config.drain_delay, tasks: JoinSet::new() };
         let waiting_for = watch::Sender::new("the service is starting".to_owned());
-        app.run_early(early, waiting_for.subscribe());
+        let early = app.run_early(early, waiting_for.subscribe());
         let backends = Backends::open(&config, address, &waiting_for).await?;
         let state = app.run_roles(&config, &backends).await?;
-        app.run_server(listener, state);
         app.life.proceed(Phase::Running);
+        // Two that accept at once would leave it to chance who answers. One that dawdles over a probe is not waited for.
+        let _ = timeout(HAND_OVER, early).await;
+        app.run_server(listener, state);
         Ok(app)
     }
 
@@ -177,18 +182,11 @@ impl App {
         let Backends { log, online, registry, folder } = backends;
         let clock = Clock::System;
         let catalogues = Catalogues::load(&**registry).await?;
+        self.run_follow(config, backends, &catalogues);
         let (sampler, logged) = Sampler::new(config.parity_sample);
         let (progress, streamed) = watch::channel(stream::Progress::default());
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());
-        if config.registry.is_some() {
-            let (catalogues, registry, every) = (catalogues.clone(), registry.clone(), config.registry_poll);
-            let closing = self.life.reaches(Phase::Closing);
-            self.run(async move {
-                catalogues.follow(&*registry, every, closing).await;
-                Ok(())
-            });
-        }
         if config.roles.has(Role::Stream) {
             self.run_stream(config, backends, &catalogues, progress, clock.clone());
         }
@@ -221,11 +219,17 @@ impl App {
         })
     }
 
-    /// Answers probes until the service does.
-    fn run_early(&mut self, listener: TcpListener, waiting_for: watch::Receiver<String>) {
+    /// Answers probes until the service does; the receiver hears when it has ended.
+    fn run_early(&mut self, listener: TcpListener, waiting_for: watch::Receiver<String>) -> oneshot::Receiver<()> {
         let running = self.life.reaches(Phase::Running);
         let server = axum::serve(listener, api::starting(waiting_for)).with_graceful_shutdown(running);
-        self.run(async move { server.await.map_err(Error::Server) });
+        let (ended, end) = oneshot::channel::<()>();
+        self.run(async move {
+            let served = server.await.map_err(Error::Server);
+            drop(ended);
+            served
+        });
+        end
     }
 
     fn run_server(&mut self, listener: TcpListener, state: api::State) {

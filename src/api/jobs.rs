@@ -260,7 +260,9 @@ pub(super) async fn blocking(work: impl FnOnce() -> Result<Value, String> + Send
 /// acknowledged before.
 pub(super) async fn archived_until_now(state: &State, source: &Arc<Source>) -> Result<(), String> {
     let ends = state.log.bounds(&source.topic).await.map_err(|error| error.to_string())?;
-    let ends = (0..).zip(ends).map(|(partition, held)| (partition, held.end)).collect();
+    // Of a partition that holds nothing there is nothing to wait for, and may never be a commit.
+    let held = (0..).zip(ends).filter(|(_, held)| !held.is_empty());
+    let ends = held.map(|(partition, held)| (partition, held.end)).collect();
     let waited = state.archived.wait_until(source, &ends, std::time::Duration::from_secs(60)).await;
     waited.map_err(|error| error.to_string())
 }

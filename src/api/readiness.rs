@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State as Shared;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -42,9 +45,14 @@ pub enum Phase {
 /// How long a part may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is answered before there is a service: that the process lives, and what it waits for.
+/// What is answered before there is a service: that the process lives, and what it waits for. No connection is kept
+/// for the next question, which the service itself may answer.
 pub fn starting(waiting_for: watch::Receiver<String>) -> Router {
-    Router::new().route("/healthz", get(healthz)).fallback(not_yet).with_state(waiting_for)
+    let router = Router::new().route("/healthz", get(healthz)).fallback(not_yet).with_state(waiting_for);
+    router.layer(map_response(async |mut response: Response| {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }))
 }
 
 async fn not_yet(Shared(waiting_for): Shared<watch::Receiver<String>>) -> Problem {
@@ -69,7 +77,7 @@ pub(super) async fn check(state: &State) -> Result<(), Problem> {
 }
 
 async fn registry(state: &State) -> Result<(), Mistake> {
-    let answer = answered("registry", state.registry.revision()).await?;
+    let answer = answered("registry", state.registry.changes()).await?;
     answer.map(drop).map_err(|error| missing("registry", error.to_string()))
 }
 

@@ -115,7 +115,7 @@ async fn partitions_of(
             log_end: held.end,
             folded_to,
             lag: folded_to.map(|it| held.end.saturating_sub(it)),
-            archived_to: archived.get(&place.partition).copied(),
+            archived_to: archived.get(&place.partition).copied().or(held.is_empty().then_some(held.start)),
             newest_event_time: ours.and_then(|it| it.newest_event_time).map(|it| it.to_string()),
             stopped: ours.and_then(|it| it.stopped.clone()),
             topic: place.topic,

@@ -1,4 +1,4 @@
-//! What runs in the stream and archive roles, beside requests.
+//! What runs beside requests: in every role, in the stream's, in the archive's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,19 @@ use crate::stream;
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 impl App {
+    /// What other processes apply and promote is seen here too. A registry in a file has no others.
+    pub(super) fn run_follow(&mut self, config: &Config, backends: &Backends, catalogues: &Catalogues) {
+        if config.registry.is_none() {
+            return;
+        }
+        let (catalogues, registry, every) = (catalogues.clone(), backends.registry.clone(), config.registry_poll);
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(async move {
+            catalogues.follow(&*registry, every, closing).await;
+            Ok(())
+        });
+    }
+
     /// The fold, and what belongs to it: the step to Live, and the rows that go.
     pub(super) fn run_stream(
         &mut self,
