@@ -1,6 +1,7 @@
 //! Entity keys: one canonical byte string for each entity, and the shard that it lives in.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::kernel::value::{LONGEST_KEPT_BYTES, ValueType};
 
@@ -19,9 +20,9 @@ impl KeyPart {
 }
 
 /// The canonical bytes of an entity's key. Each part is an int64 (8 bytes, big endian, sign bit flipped) or a
-/// string (its length in 4 bytes, big endian, then UTF-8): no two keys of one entity share bytes.
+/// string (its length in 4 bytes, big endian, then UTF-8): no two keys of one entity share bytes. A clone shares them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntityKey(Box<[u8]>);
+pub struct EntityKey(Arc<[u8]>);
 
 impl EntityKey {
     pub fn encode(parts: &[KeyPart]) -> EntityKey {
@@ -69,7 +70,7 @@ impl EntityKey {
     }
 
     pub fn shard(&self, shards: u16) -> Shard {
-        Shard((self.hash() % u64::from(shards)) as u16)
+        Shard::of_hash(self.hash(), shards)
     }
 }
 
@@ -95,6 +96,13 @@ impl fmt::Debug for EntityKey {
 /// One cut of the entities of a project: what a flush is atomic over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(pub u16);
+
+impl Shard {
+    /// Of an entity whose [`EntityKey::hash`] is known.
+    pub fn of_hash(hash: u64, shards: u16) -> Shard {
+        Shard((hash % u64::from(shards)) as u16)
+    }
+}
 
 /// How many shards a project has unless its creation said otherwise.
 pub const SHARDS: u16 = 256;

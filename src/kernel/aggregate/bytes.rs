@@ -70,6 +70,14 @@ pub(crate) fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Turns all that was written from `from` on into what [`put_slice`] would have written of it.
+pub(crate) fn prefix_slice(out: &mut Vec<u8>, from: usize) {
+    let end = out.len();
+    put_varint(out, (end - from) as u64);
+    let prefix = out.len() - end;
+    out[from..].rotate_right(prefix);
+}
+
 pub(crate) fn take_slice<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(take_varint(input)?).ok()?;
     take_bytes(input, length)
@@ -222,6 +230,18 @@ mod tests {
             assert_eq!(take_zigzag(&mut input), Some(number));
             assert_eq!(take_varint(&mut input), Some(number as u64));
             assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_slice_whose_length_comes_later_is_the_same_slice() {
+        for length in [0, 1, 127, 128, 20_000] {
+            let bytes: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+            let (mut at_once, mut later) = (vec![7], vec![7]);
+            put_slice(&mut at_once, &bytes);
+            later.extend(&bytes);
+            prefix_slice(&mut later, 1);
+            assert_eq!(later, at_once);
         }
     }
 

@@ -114,13 +114,25 @@ impl Ends {
         if self.is_beyond(stamp) || !self.outdo_equal(value, stamp) {
             return;
         }
+        let mut index = self.kept.partition_point(|kept| kept.stamp < stamp);
+        // No two events share a stamp, and what is stored must not either: whoever merges an event with itself is
+        // wrong, but has to hear of it by a wrong value, not by bytes that do not read back.
+        if self.kept.get(index).is_some_and(|kept| kept.stamp == stamp) {
+            return;
+        }
         if self.is_full() {
             match self.end {
-                End::Oldest => self.kept.pop_back(),
-                End::Newest => self.kept.pop_front(),
-            };
+                End::Oldest => drop(self.kept.pop_back()),
+                End::Newest => {
+                    self.kept.pop_front();
+                    index -= 1;
+                }
+            }
         }
-        let index = self.kept.partition_point(|kept| kept.stamp < stamp);
+        if self.n == 1 {
+            // The usual case, in many tiles: room for one and no more.
+            self.kept.reserve_exact(1);
+        }
         self.kept.insert(index, Kept { stamp, value: value.to_value() });
     }
 

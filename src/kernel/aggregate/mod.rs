@@ -253,12 +253,11 @@ macro_rules! partials {
                 }
             }
 
-            /// Rough size in memory.
-            pub fn bytes(&self) -> usize {
-                let heap = match self {
+            /// Rough size of what hangs off it.
+            pub fn heap_bytes(&self) -> usize {
+                match self {
                     $(Partial::$name(state) => state.heap_bytes(),)+
-                };
-                size_of::<Partial>() + heap
+                }
             }
         }
 

@@ -9,9 +9,9 @@ use crate::kernel::plan::Fingerprint;
 const VERSION: u8 = 1;
 const FRONT: usize = 1 + size_of::<u32>();
 
-/// Starts a frame; the payload is appended to what it returns.
-pub(super) fn begin(layout: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+/// Starts a frame; the payload, of about this many bytes, is appended to what it returns.
+pub(super) fn begin(layout: u32, payload_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FRONT + payload_bytes + size_of::<u32>());
     out.push(VERSION);
     out.extend(layout.to_le_bytes());
     out

@@ -12,8 +12,11 @@ use crate::kernel::time::{EventTime, Micros};
 /// Id → the largest ingestion time at which it was accepted.
 type Accepted = BTreeMap<Box<[u8]>, EventTime>;
 
+/// What an id takes with its time, for the first allocation.
+const ID_BYTES: usize = 24;
+
 pub(crate) fn encode_ids(view: &ViewPlan, accepted: &Accepted) -> Bytes {
-    let mut out = frame::begin(frame::layout(view.fingerprint));
+    let mut out = frame::begin(frame::layout(view.fingerprint), accepted.len() * ID_BYTES);
     let base = accepted.values().max().map_or(0, |newest| newest.micros());
     put_zigzag(&mut out, base);
     for (id, at) in accepted {

@@ -1,14 +1,14 @@
-//! Heads and bodies ↔ bytes. A body is never decoded as a whole: a read decodes the tiles that it needs, and a seal
-//! copies those that the head leaves alone.
+//! Heads and bodies ↔ bytes. Tiles are not decoded as a whole: a read decodes those that it needs, and a flush or a
+//! seal copies those that stay as they are.
 
 use bytes::Bytes;
 
 use crate::kernel::aggregate::Partial;
 use crate::kernel::aggregate::bytes::{
-    put_slice, put_varint, put_zigzag, take_byte, take_slice, take_varint, take_zigzag,
+    prefix_slice, put_slice, put_varint, put_zigzag, take_byte, take_slice, take_varint, take_zigzag,
 };
 use crate::kernel::codec::{Error, frame};
-use crate::kernel::engine::{Tile, Tiles};
+use crate::kernel::engine::Tile;
 use crate::kernel::plan::{Grid, Slot, ViewPlan};
 use crate::kernel::time::EventTime;
 
@@ -16,37 +16,44 @@ use crate::kernel::time::EventTime;
 pub(crate) struct Head {
     pub newest: Option<EventTime>,
     pub newest_ingestion: Option<EventTime>,
-    pub tiles: Tiles,
+    /// For each grid of the view.
+    pub runs: Vec<TileRun>,
 }
 
-/// The tiles of one grid within a body, oldest first.
-pub(crate) struct SealedGrid<'a> {
+/// Tiles of one grid as bytes, oldest first, no two with the same start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TileRun {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+/// Reads the tiles of a run, or of one grid of a body.
+#[derive(Clone, Copy)]
+pub(crate) struct EncodedTiles<'a> {
     grid: &'a Grid,
     rest: &'a [u8],
     /// Start of the tile before, in hops.
     before: Option<i64>,
 }
 
-/// A tile within a body, not decoded.
-pub(crate) struct SealedTile<'a> {
+/// A tile as bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct EncodedTile<'a> {
     pub start: EventTime,
-    pub partials: &'a [u8],
+    partials: &'a [u8],
 }
 
-pub(crate) fn encode_head(
+pub(crate) fn encode_head<'a>(
     view: &ViewPlan,
     newest: Option<EventTime>,
     newest_ingestion: Option<EventTime>,
-    tiles: &Tiles,
+    runs: impl Iterator<Item = &'a TileRun> + Clone,
 ) -> Bytes {
-    let mut out = frame::begin(frame::layout(view.fingerprint));
+    let tiles: usize = runs.clone().map(|run| run.bytes.len() + LENGTH_BYTES).sum();
+    let mut out = frame::begin(frame::layout(view.fingerprint), 2 * TIME_BYTES + tiles);
     put_time(&mut out, newest);
     put_time(&mut out, newest_ingestion);
-    for (grid, tiles) in view.grids.iter().zip(&tiles.0) {
-        let mut writer = GridWriter::new(grid);
-        tiles.iter().for_each(|tile| writer.put(tile));
-        writer.finish(&mut out);
-    }
+    runs.for_each(|run| put_slice(&mut out, &run.bytes));
     frame::finish(out)
 }
 
@@ -61,60 +68,100 @@ pub(crate) fn check_body(view: &ViewPlan, body: &[u8]) -> Result<(), Error> {
 }
 
 /// The grids of a body that was checked, in the order of the plan. Of empty bytes: grids without tiles.
-pub(crate) fn sealed_grids<'a>(view: &'a ViewPlan, body: &'a [u8]) -> impl Iterator<Item = SealedGrid<'a>> {
+pub(crate) fn sealed_grids<'a>(view: &'a ViewPlan, body: &'a [u8]) -> impl Iterator<Item = EncodedTiles<'a>> {
     let mut rest = if body.is_empty() { body } else { frame::payload(body) };
     view.grids.iter().map(move |grid| {
         let tiles = if body.is_empty() { Some(body) } else { take_slice(&mut rest) };
-        SealedGrid { grid, rest: tiles.expect("an intact body has every grid of its layout"), before: None }
+        EncodedTiles::new(grid, tiles.expect("an intact body has every grid of its layout"))
     })
 }
 
 /// The body and the head's tiles in one new body, without the tiles that no read at or after `as_of` sees.
-pub(crate) fn seal(view: &ViewPlan, body: &[u8], head: &Tiles, as_of: EventTime) -> Bytes {
-    let mut out = frame::begin(frame::layout(view.fingerprint));
-    for (sealed, recent) in sealed_grids(view, body).zip(&head.0) {
-        seal_grid(sealed, recent, as_of).finish(&mut out);
+pub(crate) fn seal<'a>(
+    view: &ViewPlan,
+    body: &[u8],
+    head: impl Iterator<Item = &'a TileRun>,
+    as_of: EventTime,
+) -> Bytes {
+    let mut out = frame::begin(frame::layout(view.fingerprint), 2 * body.len());
+    for (sealed, run) in sealed_grids(view, body).zip(head) {
+        let mut writer = Writer::with_capacity(sealed.rest.len() + run.bytes.len());
+        writer.put_merged(sealed, run.tiles(sealed.grid).map(Piece::Encoded), as_of);
+        put_slice(&mut out, &writer.run.bytes);
     }
     frame::finish(out)
 }
 
-/// A merge of two ordered lists of tiles; what stands in both is merged.
-fn seal_grid<'a>(sealed: SealedGrid<'a>, recent: &[Tile], as_of: EventTime) -> GridWriter<'a> {
-    let grid = sealed.grid;
-    let mut writer = GridWriter::new(grid);
-    let mut recent = recent.iter().filter(|tile| !grid.has_left(tile.start, as_of)).peekable();
-    for tile in sealed.filter(|tile| !grid.has_left(tile.start, as_of)) {
-        while let Some(earlier) = recent.next_if(|recent| recent.start < tile.start) {
-            writer.put(earlier);
+impl TileRun {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Rough size in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub fn encoded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn tiles<'a>(&'a self, grid: &'a Grid) -> EncodedTiles<'a> {
+        EncodedTiles::new(grid, &self.bytes)
+    }
+
+    /// Takes in `recent`, which is in its order, and drops the tiles that no read at or after `as_of` sees.
+    pub fn take_in(&mut self, grid: &Grid, recent: &[Tile], as_of: EventTime) {
+        let oldest_left = self.tiles(grid).next().is_some_and(|oldest| grid.has_left(oldest.start, as_of));
+        if recent.is_empty() && !oldest_left {
+            return;
         }
-        match recent.next_if(|recent| recent.start == tile.start) {
-            Some(both) => {
-                let mut merged = tile.decode(grid);
-                merged.merge(both);
-                writer.put(&merged);
+        let mut writer = Writer::with_capacity(self.bytes.len() + recent.len() * grid.slots.len() * PARTIAL_BYTES);
+        writer.put_merged(self.tiles(grid), recent.iter().map(Piece::Decoded), as_of);
+        *self = writer.run;
+    }
+}
+
+/// What takes how much on average, for the first allocation.
+const PARTIAL_BYTES: usize = 16;
+const LENGTH_BYTES: usize = 3;
+const TIME_BYTES: usize = 10;
+
+impl<'a> EncodedTiles<'a> {
+    fn new(grid: &'a Grid, bytes: &'a [u8]) -> EncodedTiles<'a> {
+        EncodedTiles { grid, rest: bytes, before: None }
+    }
+
+    /// Steps over the tiles in front for which `passes` holds, and returns how many.
+    fn skip_front(&mut self, passes: impl Fn(EventTime) -> bool) -> usize {
+        let mut skipped = 0;
+        loop {
+            let mut ahead = *self;
+            match ahead.next() {
+                Some(tile) if passes(tile.start) => *self = ahead,
+                _ => return skipped,
             }
-            None => writer.copy(&tile),
+            skipped += 1;
         }
     }
-    recent.for_each(|tile| writer.put(tile));
-    writer
 }
 
-impl<'a> Iterator for SealedGrid<'a> {
-    type Item = SealedTile<'a>;
+impl<'a> Iterator for EncodedTiles<'a> {
+    type Item = EncodedTile<'a>;
 
-    fn next(&mut self) -> Option<SealedTile<'a>> {
+    #[inline]
+    fn next(&mut self) -> Option<EncodedTile<'a>> {
         (!self.rest.is_empty())
-            .then(|| take_tile(self.grid, &mut self.before, &mut self.rest).expect("an intact body has whole tiles"))
+            .then(|| take_tile(self.grid, &mut self.before, &mut self.rest).expect("intact bytes have whole tiles"))
     }
 }
 
-impl SealedTile<'_> {
+impl EncodedTile<'_> {
     /// The partials one by one, in the order of the slots.
     pub fn partials<'a>(&'a self, grid: &'a Grid) -> impl Iterator<Item = Partial> + 'a {
         let mut rest = self.partials;
         let decode = move |slot: &Slot| slot.identity.decode(&mut rest);
-        grid.slots.iter().map(decode).map(|partial| partial.expect("an intact body has partials of its layout"))
+        grid.slots.iter().map(decode).map(|partial| partial.expect("intact bytes have partials of their layout"))
     }
 
     fn decode(&self, grid: &Grid) -> Tile {
@@ -125,65 +172,115 @@ impl SealedTile<'_> {
 fn take_head(view: &ViewPlan, mut rest: &[u8]) -> Option<Head> {
     let newest = take_time(&mut rest)?;
     let newest_ingestion = take_time(&mut rest)?;
-    let grids: Option<Vec<Vec<Tile>>> =
-        view.grids.iter().map(|grid| take_tiles(grid, take_slice(&mut rest)?)).collect();
-    rest.is_empty().then_some(Head { newest, newest_ingestion, tiles: Tiles(grids?) })
+    let runs: Option<Vec<TileRun>> = view.grids.iter().map(|grid| take_run(grid, take_slice(&mut rest)?)).collect();
+    rest.is_empty().then_some(Head { newest, newest_ingestion, runs: runs? })
 }
 
-fn take_tiles(grid: &Grid, mut rest: &[u8]) -> Option<Vec<Tile>> {
-    let (mut before, mut tiles) = (None, Vec::new());
+fn take_run(grid: &Grid, bytes: &[u8]) -> Option<TileRun> {
+    let (mut rest, mut before, mut count) = (bytes, None, 0);
     while !rest.is_empty() {
-        let SealedTile { start, partials: mut bytes } = take_tile(grid, &mut before, &mut rest)?;
-        let partials: Option<Box<[Partial]>> = grid.slots.iter().map(|slot| slot.identity.decode(&mut bytes)).collect();
-        tiles.push(Tile { start, partials: partials? });
+        take_tile(grid, &mut before, &mut rest)?;
+        count += 1;
     }
-    Some(tiles)
+    Some(TileRun { bytes: bytes.to_vec(), count })
 }
 
-fn take_tile<'a>(grid: &Grid, before: &mut Option<i64>, rest: &mut &'a [u8]) -> Option<SealedTile<'a>> {
+#[inline]
+fn take_tile<'a>(grid: &Grid, before: &mut Option<i64>, rest: &mut &'a [u8]) -> Option<EncodedTile<'a>> {
     let index = match *before {
         None => take_zigzag(rest)?,
         Some(before) => before.checked_add_unsigned(take_varint(rest)?)?,
     };
     *before = Some(index);
     let start = EventTime::unchecked(index.checked_mul(hop_micros(grid))?);
-    Some(SealedTile { start, partials: take_slice(rest)? })
+    Some(EncodedTile { start, partials: take_slice(rest)? })
+}
+
+/// A tile in either form.
+enum Piece<'a> {
+    Decoded(&'a Tile),
+    Encoded(EncodedTile<'a>),
+}
+
+impl Piece<'_> {
+    fn start(&self) -> EventTime {
+        match self {
+            Piece::Decoded(tile) => tile.start,
+            Piece::Encoded(tile) => tile.start,
+        }
+    }
+
+    fn merge_into(&self, grid: &Grid, tile: &mut Tile) {
+        match self {
+            Piece::Decoded(own) => tile.merge(own),
+            Piece::Encoded(own) => tile.merge(&own.decode(grid)),
+        }
+    }
 }
 
 /// Writes the tiles of one grid, given in their order.
-struct GridWriter<'a> {
-    grid: &'a Grid,
-    out: Vec<u8>,
+struct Writer {
+    run: TileRun,
     before: Option<i64>,
-    /// Room for the partials of one tile, whose length comes first.
-    partials: Vec<u8>,
 }
 
-impl<'a> GridWriter<'a> {
-    fn new(grid: &'a Grid) -> GridWriter<'a> {
-        GridWriter { grid, out: Vec::new(), before: None, partials: Vec::new() }
+impl Writer {
+    fn with_capacity(bytes: usize) -> Writer {
+        Writer { run: TileRun { bytes: Vec::with_capacity(bytes), count: 0 }, before: None }
     }
 
-    fn put(&mut self, tile: &Tile) {
-        let mut partials = std::mem::take(&mut self.partials);
-        partials.clear();
-        tile.partials.iter().for_each(|partial| partial.encode(&mut partials));
-        self.copy(&SealedTile { start: tile.start, partials: &partials });
-        self.partials = partials;
+    /// Two ordered lists of tiles as one, what stands in both merged, without what no read at or after `as_of` sees.
+    fn put_merged<'a>(&mut self, mut older: EncodedTiles, newer: impl Iterator<Item = Piece<'a>>, as_of: EventTime) {
+        let grid = older.grid;
+        let mut newer = newer.filter(|tile| !grid.has_left(tile.start(), as_of)).peekable();
+        older.skip_front(|start| grid.has_left(start, as_of));
+        self.copy_front(&mut older, newer.peek().map(Piece::start));
+        for tile in older {
+            while let Some(earlier) = newer.next_if(|newer| newer.start() < tile.start) {
+                self.put(grid, &earlier);
+            }
+            match newer.next_if(|newer| newer.start() == tile.start) {
+                Some(both) => {
+                    let mut merged = tile.decode(grid);
+                    both.merge_into(grid, &mut merged);
+                    self.put(grid, &Piece::Decoded(&merged));
+                }
+                None => self.put(grid, &Piece::Encoded(tile)),
+            }
+        }
+        newer.for_each(|tile| self.put(grid, &tile));
     }
 
-    fn copy(&mut self, tile: &SealedTile) {
-        let index = tile.start.micros() / hop_micros(self.grid);
+    /// Moves the tiles before `end` (all, if there is none) over as they are: only the first of a list says where it
+    /// starts by itself.
+    fn copy_front(&mut self, tiles: &mut EncodedTiles, end: Option<EventTime>) {
+        let mut after_first = *tiles;
+        let Some(first) = after_first.next().filter(|first| end.is_none_or(|end| first.start < end)) else { return };
+        self.put(tiles.grid, &Piece::Encoded(first));
+        *tiles = after_first;
+        self.run.count += tiles.skip_front(|start| end.is_none_or(|end| start < end));
+        let copied = after_first.rest.len() - tiles.rest.len();
+        self.run.bytes.extend_from_slice(&after_first.rest[..copied]);
+        self.before = tiles.before;
+    }
+
+    fn put(&mut self, grid: &Grid, tile: &Piece) {
+        let out = &mut self.run.bytes;
+        let index = tile.start().micros() / hop_micros(grid);
         match self.before {
-            None => put_zigzag(&mut self.out, index),
-            Some(before) => put_varint(&mut self.out, index.abs_diff(before)),
+            None => put_zigzag(out, index),
+            Some(before) => put_varint(out, index.abs_diff(before)),
+        }
+        match tile {
+            Piece::Encoded(tile) => put_slice(out, tile.partials),
+            Piece::Decoded(tile) => {
+                let from = out.len();
+                tile.partials.iter().for_each(|partial| partial.encode(out));
+                prefix_slice(out, from);
+            }
         }
         self.before = Some(index);
-        put_slice(&mut self.out, tile.partials);
-    }
-
-    fn finish(self, out: &mut Vec<u8>) {
-        put_slice(out, &self.out);
+        self.run.count += 1;
     }
 }
 

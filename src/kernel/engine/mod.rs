@@ -23,7 +23,7 @@ pub use point_in_time::{Folded, History, Known};
 pub use prepare::{Entrant, Prepared, entity_keys, prepare, prepare_with_late};
 pub use read::{Presence, Reading, Status, read};
 pub use recent_ids::RecentIds;
-pub(crate) use tiles::{Tile, Tiles};
+pub(crate) use tiles::Tile;
 
 use crate::kernel::event::Envelope;
 use crate::kernel::time::{EventTime, Micros};

@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use crate::kernel::aggregate::Stamp;
 use crate::kernel::codec::{self, Image};
-use crate::kernel::engine::{Counts, Prepared, RecentIds, Tiles};
+use crate::kernel::engine::tiles::Tiles;
+use crate::kernel::engine::{Counts, Prepared, RecentIds};
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
 
-/// In memory: the head decoded (tiles touched since the last seal, newest times), the body as bytes until a read
-/// or a seal wants it. A tile may stand in both, for merging puts it together again: so a late event is a small
-/// tile in the head, and never a rewritten body.
+/// In memory: the head (tiles touched since the last seal, newest times), and the body as bytes until a read or a
+/// seal wants it. A tile may stand in both, for merging puts it together again: so a late event is a small tile in
+/// the head, and never a rewritten body.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub(super) head: Tiles,
@@ -38,6 +39,9 @@ const HEAD_TILES: usize = 32;
 const HEAD_BYTES: usize = 1_024;
 const BODY_PER_HEAD: usize = 8;
 
+/// What a written row takes beside its tiles and ids: key, frames, times.
+const ROW_BYTES: usize = 64;
+
 impl Part {
     pub fn new(view: &ViewPlan) -> Part {
         Part { head: Tiles::new(view), body: Bytes::new(), newest: None, ids: RecentIds::default() }
@@ -56,7 +60,7 @@ impl Part {
             false => codec::decode_ids(view, &image.ids)?,
         };
         let ids = RecentIds::restore(accepted, head.newest_ingestion);
-        Ok(Part { head: head.tiles, body: image.body.clone(), newest: head.newest, ids })
+        Ok(Part { head: Tiles::of_runs(head.runs), body: image.body.clone(), newest: head.newest, ids })
     }
 
     /// Folds one entrant: drops it where it is a duplicate, else updates its tile of each grid. Entrants come in
@@ -83,10 +87,10 @@ impl Part {
     /// The bytes to store. Seals the head into the body when it is full, dropping tiles whose reach passed more
     /// than an hour before `now`, the smaller of worker clock and record time.
     pub fn flush(&mut self, view: &ViewPlan, now: EventTime) -> Flushed {
-        self.head.prune(view, now - KEPT_LONGER);
+        self.head.encode_recent(view, now - KEPT_LONGER);
         let mut head = self.encode_head(view);
-        let body = self.is_full(head.len()).then(|| {
-            self.body = codec::seal(view, &self.body, &self.head, now - KEPT_LONGER);
+        let body = self.is_full(self.head.len(), head.len()).then(|| {
+            self.body = codec::seal(view, &self.body, self.head.runs(), now - KEPT_LONGER);
             self.head = Tiles::new(view);
             head = self.encode_head(view);
             self.body.clone()
@@ -95,7 +99,7 @@ impl Part {
         Flushed { head, body, ids, expires_at: self.expires_at(view) }
     }
 
-    /// Drops tiles that no read at or after `as_of` sees, for a batch that moves forward in time.
+    /// Drops tiles that no read at or after `as_of` sees, for a batch that moves forward in time and flushes nothing.
     pub fn prune(&mut self, view: &ViewPlan, as_of: EventTime) {
         self.head.prune(view, as_of);
     }
@@ -110,12 +114,19 @@ impl Part {
         size_of::<Part>() + self.head.bytes() + self.body.len() + self.ids.bytes()
     }
 
-    fn encode_head(&self, view: &ViewPlan) -> Bytes {
-        codec::encode_head(view, self.newest, self.ids.newest_ingestion(), &self.head)
+    /// What the next flush writes: rather too much than too little.
+    pub fn unflushed_bytes(&self) -> usize {
+        let head = self.head.encoded_bytes();
+        let body = if self.is_full(self.head.len(), head) { self.body.len() + head } else { 0 };
+        ROW_BYTES + head + body + self.ids.bytes()
     }
 
-    fn is_full(&self, head_bytes: usize) -> bool {
-        self.head.len() > HEAD_TILES || head_bytes > HEAD_BYTES.max(self.body.len() / BODY_PER_HEAD)
+    fn encode_head(&self, view: &ViewPlan) -> Bytes {
+        codec::encode_head(view, self.newest, self.ids.newest_ingestion(), self.head.runs())
+    }
+
+    fn is_full(&self, head_tiles: usize, head_bytes: usize) -> bool {
+        head_tiles > HEAD_TILES || head_bytes > HEAD_BYTES.max(self.body.len() / BODY_PER_HEAD)
     }
 
     /// Only ever grows, for the newest times do. Ids live as long as they can decide about a duplicate, though the

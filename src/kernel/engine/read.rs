@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::kernel::aggregate::{Finalized, Partial};
-use crate::kernel::codec::{self, SealedGrid};
+use crate::kernel::codec::{self, EncodedTiles};
 use crate::kernel::engine::{Part, Tile};
 use crate::kernel::plan::{FeaturePlan, Grid, ViewPlan};
 use crate::kernel::time::EventTime;
@@ -90,8 +90,10 @@ pub fn read(view: &ViewPlan, parts: &[&Part], as_of: EventTime) -> Reading {
     for (index, grid) in view.grids.iter().enumerate() {
         let mut totals = Totals::new(view, index, as_of);
         for (part, body) in parts.iter().zip(&mut bodies) {
-            totals.merge_head(&part.head.0[index]);
-            totals.merge_body(grid, body.next().expect("a body has every grid of the plan"));
+            let head = &part.head.0[index];
+            totals.merge_recent(&head.recent);
+            totals.merge_encoded(grid, head.flushed.tiles(grid));
+            totals.merge_encoded(grid, body.next().expect("a body has every grid of the plan"));
         }
         totals.finish(view, index, as_of, &mut reading);
     }
@@ -130,7 +132,7 @@ impl Totals {
         Totals { windows, hull: start.map(|start| start..as_of) }
     }
 
-    fn merge_head(&mut self, tiles: &[Tile]) {
+    fn merge_recent(&mut self, tiles: &[Tile]) {
         let from = self.hull.as_ref().map_or(0, |hull| tiles.partition_point(|tile| tile.start < hull.start));
         for tile in tiles[from..].iter().take_while(|tile| is_within(&self.hull, tile.start)) {
             for total in &mut self.windows {
@@ -141,7 +143,7 @@ impl Totals {
         }
     }
 
-    fn merge_body(&mut self, grid: &Grid, tiles: SealedGrid) {
+    fn merge_encoded(&mut self, grid: &Grid, tiles: EncodedTiles) {
         for tile in tiles.filter(|tile| is_within(&self.hull, tile.start)) {
             for (slot, partial) in tile.partials(grid).enumerate() {
                 for total in self.windows.iter_mut().filter(|total| total.slot == slot) {

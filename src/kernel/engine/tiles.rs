@@ -1,13 +1,26 @@
-//! Decoded tiles of one part, by grid.
+//! The tiles of one part that are not sealed, by grid.
 
 use crate::kernel::aggregate::{Partial, Stamp};
+use crate::kernel::codec::TileRun;
 use crate::kernel::engine::Prepared;
 use crate::kernel::plan::{Grid, ViewPlan};
 use crate::kernel::time::EventTime;
 
-/// For each grid of the view its tiles, ordered by start, no two with the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tiles(pub Vec<Vec<Tile>>);
+/// For each grid of the view.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tiles(pub Vec<GridTiles>);
+
+/// Decoded tiles take ten times the room of encoded ones, and most entities rest most of the time: so what was
+/// flushed is kept as bytes, and an event that comes back to such a tile opens a second one, to be merged into the
+/// first by the next flush.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GridTiles {
+    /// Touched since the last flush: ordered by start, no two with the same.
+    pub recent: Vec<Tile>,
+    /// What hangs off their partials.
+    recent_heap_bytes: usize,
+    pub flushed: TileRun,
+}
 
 /// What the events of one tile add up to; a partial for each slot of its grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,40 +31,96 @@ pub(crate) struct Tile {
 
 impl Tiles {
     pub fn new(view: &ViewPlan) -> Tiles {
-        Tiles(vec![Vec::new(); view.grids.len()])
+        Tiles(vec![GridTiles::default(); view.grids.len()])
     }
 
-    pub fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+    pub fn of_runs(runs: Vec<TileRun>) -> Tiles {
+        let grid = |flushed| GridTiles { flushed, ..GridTiles::default() };
+        Tiles(runs.into_iter().map(grid).collect())
     }
 
     /// Updates the one tile of each grid that the event at `row` belongs to.
     pub fn update(&mut self, view: &ViewPlan, prepared: &Prepared, row: usize, stamp: Stamp) {
         for (grid, tiles) in view.grids.iter().zip(&mut self.0) {
-            let tile = tile_at(tiles, grid, grid.start_of(stamp.event_time));
-            for (slot, partial) in grid.slots.iter().zip(&mut tile.partials) {
-                match slot.column {
-                    None => partial.update(None, stamp),
-                    Some(column) => {
-                        if let Some(value) = prepared.value(column, row, slot.keeps_values) {
-                            partial.update(Some(value), stamp);
-                        }
+            tiles.update(grid, prepared, row, stamp);
+        }
+    }
+
+    /// Drops the tiles that no read at or after `as_of` sees, of those that are not flushed yet.
+    pub fn prune(&mut self, view: &ViewPlan, as_of: EventTime) {
+        self.0.iter_mut().zip(&view.grids).for_each(|(tiles, grid)| tiles.prune(grid, as_of));
+    }
+
+    /// Makes bytes of all tiles but those that no read at or after `as_of` sees.
+    pub fn encode_recent(&mut self, view: &ViewPlan, as_of: EventTime) {
+        for (grid, tiles) in view.grids.iter().zip(&mut self.0) {
+            tiles.flushed.take_in(grid, &tiles.recent, as_of);
+            tiles.recent.clear();
+            tiles.recent_heap_bytes = 0;
+        }
+    }
+
+    /// How many there are at most, for one that was touched again may count twice.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|tiles| tiles.recent.len() + tiles.flushed.len()).sum()
+    }
+
+    pub fn runs(&self) -> impl Iterator<Item = &TileRun> + Clone {
+        self.0.iter().map(|tiles| &tiles.flushed)
+    }
+
+    /// Rough size in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(GridTiles::bytes).sum()
+    }
+
+    /// Rough size once all are bytes.
+    pub fn encoded_bytes(&self) -> usize {
+        self.0.iter().map(GridTiles::encoded_bytes).sum()
+    }
+}
+
+/// What a partial takes as bytes, beside what hangs off it: roughly, and rather too much.
+const ENCODED_PARTIAL_BYTES: usize = 16;
+
+impl GridTiles {
+    #[inline]
+    fn update(&mut self, grid: &Grid, prepared: &Prepared, row: usize, stamp: Stamp) {
+        let count = self.recent.len();
+        let at = index_of(&mut self.recent, grid, grid.start_of(stamp.event_time));
+        let is_new = self.recent.len() > count;
+        let tile = &mut self.recent[at];
+        let heap_bytes_before = if is_new { 0 } else { tile.heap_bytes() };
+        for (slot, partial) in grid.slots.iter().zip(&mut tile.partials) {
+            match slot.column {
+                None => partial.update(None, stamp),
+                Some(column) => {
+                    if let Some(value) = prepared.value(column, row, slot.keeps_values) {
+                        partial.update(Some(value), stamp);
                     }
                 }
             }
         }
+        self.recent_heap_bytes = self.recent_heap_bytes + tile.heap_bytes() - heap_bytes_before;
     }
 
-    /// Drops the tiles that no read at or after `as_of` sees.
-    pub fn prune(&mut self, view: &ViewPlan, as_of: EventTime) {
-        for (grid, tiles) in view.grids.iter().zip(&mut self.0) {
-            tiles.drain(..tiles.partition_point(|tile| grid.has_left(tile.start, as_of)));
-        }
+    fn prune(&mut self, grid: &Grid, as_of: EventTime) {
+        let left = self.recent.drain(..self.recent.partition_point(|tile| grid.has_left(tile.start, as_of)));
+        self.recent_heap_bytes -= left.map(|tile| tile.heap_bytes()).sum::<usize>();
     }
 
-    pub fn bytes(&self) -> usize {
-        let tile = |tile: &Tile| size_of::<Tile>() + tile.partials.iter().map(Partial::bytes).sum::<usize>();
-        self.0.iter().flatten().map(tile).sum()
+    fn bytes(&self) -> usize {
+        let tile = size_of::<Tile>() + self.slots() * size_of::<Partial>();
+        self.recent.len() * tile + self.recent_heap_bytes + self.flushed.bytes()
+    }
+
+    fn encoded_bytes(&self) -> usize {
+        let tile = self.slots() * ENCODED_PARTIAL_BYTES;
+        self.recent.len() * tile + self.recent_heap_bytes + self.flushed.encoded_bytes()
+    }
+
+    fn slots(&self) -> usize {
+        self.recent.first().map_or(0, |tile| tile.partials.len())
     }
 }
 
@@ -75,18 +144,21 @@ impl Tile {
     pub fn merge(&mut self, other: &Tile) {
         self.partials.iter_mut().zip(&other.partials).for_each(|(mine, other)| mine.merge(other));
     }
+
+    fn heap_bytes(&self) -> usize {
+        self.partials.iter().map(Partial::heap_bytes).sum()
+    }
 }
 
-/// The tile at `start`, new where there was none. Most events belong to the newest tile.
-fn tile_at<'a>(tiles: &'a mut Vec<Tile>, grid: &Grid, start: EventTime) -> &'a mut Tile {
+/// Where the tile at `start` is, new where there was none. Most events belong to the newest tile.
+fn index_of(tiles: &mut Vec<Tile>, grid: &Grid, start: EventTime) -> usize {
     let place = match tiles.last() {
         Some(last) if last.start == start => Ok(tiles.len() - 1),
         Some(last) if last.start > start => tiles.binary_search_by_key(&start, |tile| tile.start),
         _ => Err(tiles.len()),
     };
-    let at = place.unwrap_or_else(|at| {
+    place.unwrap_or_else(|at| {
         tiles.insert(at, Tile::new(grid, start));
         at
-    });
-    &mut tiles[at]
+    })
 }
