@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::kernel::definition::Source;
 use crate::kernel::engine::{Counts, Entrant, Prepared, prepare};
 use crate::kernel::event::{Decoded, RawRecord, Reason, decode};
-use crate::kernel::key::{Origin, Shard};
+use crate::kernel::key::{Origin, PartId, Shard};
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::online::PartKey;
 use crate::stream::Ticket;
-use crate::stream::cache::BatchId;
+use crate::stream::cache::{Address, BatchId, Slot};
 use crate::stream::partition::Partition;
 
 pub(super) struct Batch {
@@ -50,7 +50,11 @@ pub(super) struct Entering {
 pub(super) struct Place {
     pub offset: u64,
     pub shard: Shard,
-    pub key: PartKey,
+    /// Of the entity.
+    hash: u64,
+    part: PartId,
+    /// Where its part is, once it is in memory.
+    slot: Option<Slot>,
 }
 
 /// What happened to the records of one source before they were events of a view.
@@ -107,15 +111,23 @@ impl Batch {
         upcoming.filter(move |place| place.offset == offset).map(|place| place.shard)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &PartKey> {
-        self.views.iter().flat_map(|entering| &entering.entrants).map(|place| &place.key)
+    /// Asks `find` for each part that is not known to be in memory.
+    pub fn find_parts(&mut self, mut find: impl FnMut(Address) -> Option<Slot>) {
+        for entering in &mut self.views {
+            for (place, entrant) in entering.entrants.iter_mut().zip(&entering.prepared.entrants) {
+                if place.slot.is_none() {
+                    let Place { hash, part, .. } = *place;
+                    place.slot = find(Address { version: entering.version, entity: &entrant.key, part, hash });
+                }
+            }
+        }
     }
 }
 
 impl Entering {
     fn new(view: &Arc<ViewPlan>, prepared: Prepared, shards: u16) -> Entering {
         let version = view.rows;
-        let place = |entrant: &Entrant| Place::new(version, entrant, shards);
+        let place = |entrant: &Entrant| Place::new(entrant, shards);
         let entrants = prepared.entrants.iter().map(place).collect();
         Entering { version, view: view.clone(), prepared, counts: Counts::default(), entrants, next: 0 }
     }
@@ -137,12 +149,17 @@ impl Entering {
 }
 
 impl Place {
-    fn new(version: Fingerprint, entrant: &Entrant, shards: u16) -> Place {
+    fn new(entrant: &Entrant, shards: u16) -> Place {
         let Origin::Log { offset, .. } = entrant.event.origin else {
             unreachable!("{:?} came out of a log record", entrant.event.origin)
         };
-        let key = PartKey { version, entity: entrant.key.clone(), part: entrant.event.origin.part() };
-        Place { offset, shard: key.entity.shard(shards), key }
+        let hash = entrant.key.hash();
+        Place { offset, shard: Shard::of_hash(hash, shards), hash, part: entrant.event.origin.part(), slot: None }
+    }
+
+    /// Parts that a batch waits for are all here before its first record is folded.
+    pub fn slot(&self) -> Slot {
+        self.slot.expect("a batch is folded once its parts are here, and they stay")
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
 use crate::kernel::key::{PartId, Shard};
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, Micros};
 use crate::online::{Advance, Applied, PartWrite, Position};
 use crate::stream::Effect;
 use crate::stream::partition::{Hold, LaneId, Partition, Phase};
@@ -16,11 +16,19 @@ use crate::stream::worker::Worker;
 impl Worker {
     pub(super) fn tick(&mut self, now: EventTime) {
         self.now = self.now.max(now);
-        let (flush, idle) = (self.settings.flush_interval, self.settings.idle_interval);
+        let (flush, idle) = (self.flush_interval(), self.settings.idle_interval);
         for shard in (0..self.shard_count).map(Shard) {
             if self.shards.is_due(shard, self.now, flush, idle) {
                 self.flush(shard);
             }
+        }
+    }
+
+    fn flush_interval(&self) -> Micros {
+        let behind = |partition: &Partition| partition.is_read() && partition.lag() > self.settings.behind_records;
+        match self.partitions.values().any(behind) {
+            true => self.settings.behind_flush_interval.max(self.settings.flush_interval),
+            false => self.settings.flush_interval,
         }
     }
 
@@ -38,8 +46,8 @@ impl Worker {
             for (version, track) in &mut partition.tracks {
                 let lane = &mut track.lanes[usize::from(shard.0)];
                 advances.extend(lane.step(*version, partition.at.partition));
-                for key in lane.unflushed.drain(..) {
-                    let flushed = self.cache.flush(&key, |part| part.flush(&track.view, now));
+                for slot in lane.unflushed.drain(..) {
+                    let (key, flushed) = self.cache.flush(slot, |part| part.flush(&track.view, now));
                     rows.push(PartWrite { key, flushed });
                 }
             }

@@ -10,11 +10,12 @@ use crate::kernel::event::RawRecord;
 use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
 use crate::online::{Loaded, PartKey, Position};
-use crate::stream::batch::{Batch, Load};
-use crate::stream::cache::BatchId;
-use crate::stream::partition::{Hold, LaneId, Phase};
+use crate::stream::batch::{Batch, Entering, Load};
+use crate::stream::cache::{BatchId, Cache};
+use crate::stream::partition::{Hold, Lane, LaneId, Phase};
+use crate::stream::shard::Shards;
 use crate::stream::worker::Worker;
-use crate::stream::{Effect, Ticket};
+use crate::stream::{Effect, Settings, Ticket};
 
 /// Why the next record cannot be folded now.
 enum Full {
@@ -55,9 +56,7 @@ impl Worker {
 
     /// Keeps the batch, and asks for the parts that are not in memory: all of them at once.
     fn wait_for_parts(&mut self, at: &TopicPartition, mut batch: Batch) {
-        let mut missing: Vec<PartKey> = batch.keys().filter(|key| !self.cache.want(key, batch.id)).cloned().collect();
-        missing.sort_unstable();
-        missing.dedup();
+        let missing = self.want_parts(&mut batch);
         if !missing.is_empty() {
             let ticket = self.ticket();
             self.effects.push(Effect::Load { ticket, keys: missing.clone() });
@@ -66,6 +65,20 @@ impl Worker {
             self.pause(at);
         }
         self.hold(at, batch);
+    }
+
+    /// Finds the batch's parts in memory, and returns the keys of the others: ordered, each once.
+    fn want_parts(&mut self, batch: &mut Batch) -> Vec<PartKey> {
+        let (mut missing, id) = (Vec::new(), batch.id);
+        self.cache.begin(id);
+        batch.find_parts(|address| {
+            let slot = self.cache.want(address, id);
+            missing.extend(slot.is_none().then(|| address.to_key()));
+            slot
+        });
+        missing.sort_unstable();
+        missing.dedup();
+        missing
     }
 
     fn hold(&mut self, at: &TopicPartition, batch: Batch) {
@@ -85,6 +98,9 @@ impl Worker {
         drop(waiting);
         let load = batch.load.take().expect("it waits for this load");
         let taken = self.take_parts(&batch, load, loaded);
+        if taken.as_ref().is_ok_and(BTreeSet::is_empty) {
+            self.want_parts(&mut batch);
+        }
         self.hold(&at, batch);
         match taken {
             Ok(lost) if lost.is_empty() => self.fold_waiting(&at),
@@ -119,6 +135,7 @@ impl Worker {
         let id = self.lane_of(key);
         self.lane(id).expect("a part is wanted in a lane that is read").stored
     }
+
     /// Goes on with every batch that waited for room.
     pub(super) fn fold_all_waiting(&mut self) {
         let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
@@ -128,17 +145,14 @@ impl Worker {
     /// Folds the waiting batch to its end, or until there is no room.
     fn fold_waiting(&mut self, at: &TopicPartition) {
         let Some(mut batch) = self.take_loaded(at) else { return };
-        while let Some(offset) = batch.next_offset() {
-            if let Some(full) = self.fullness(&batch, offset) {
-                // Lanes stand at `offset` before the flush, so that it says what its rows hold.
-                self.partitions.get_mut(at).expect("it is read").advance(offset);
-                self.make_room(&full);
-                if self.fullness(&batch, offset).is_some() {
-                    self.pause(at);
-                    return self.hold(at, batch);
-                }
+        while let Some((offset, full)) = self.fold_until_full(at, &mut batch) {
+            // Lanes stand at `offset` before the flush, so that it says what its rows hold.
+            self.partitions.get_mut(at).expect("it is read").advance(offset);
+            self.make_room(&full);
+            if fullness(&self.shards, &self.settings, &batch, offset).is_some() {
+                self.pause(at);
+                return self.hold(at, batch);
             }
-            self.fold_record(at, &mut batch, offset);
         }
         self.finish(at, batch);
     }
@@ -148,14 +162,6 @@ impl Worker {
             Phase::Reading { waiting, .. } => waiting.take_if(|batch| batch.load.is_none()),
             _ => None,
         }
-    }
-
-    fn fullness(&self, batch: &Batch, offset: u64) -> Option<Full> {
-        if self.shards.unflushed_bytes() >= self.settings.unflushed_bytes {
-            return Some(Full::Worker);
-        }
-        let is_full = |shard: &Shard| self.shards.bytes(*shard) >= self.settings.flush_bytes;
-        batch.shards_at(offset).find(is_full).map(Full::Shard)
     }
 
     /// Flushes what is in the way; room comes at once in a shard, and with the answers in the worker.
@@ -174,28 +180,26 @@ impl Worker {
         }
     }
 
-    fn fold_record(&mut self, at: &TopicPartition, batch: &mut Batch, offset: u64) {
-        let partition = self.partitions.get_mut(at).expect("it is read");
+    /// Stops at the first record for which there is no room, and says why.
+    fn fold_until_full(&mut self, at: &TopicPartition, batch: &mut Batch) -> Option<(u64, Full)> {
+        let Worker { partitions, cache, shards, settings, now, .. } = self;
+        let partition = partitions.get_mut(at).expect("it is read");
         partition.record_time = batch.record_time;
-        for entering in &mut batch.views {
-            let Some(entrant) = entering.step(offset) else { continue };
-            let track = partition.tracks.get_mut(&entering.version).expect("dropping a version gives its batches up");
-            let mut counts = std::mem::take(&mut entering.counts);
-            let place = entering.place(entrant);
-            let lane = &mut track.lanes[usize::from(place.shard.0)];
-            if lane.folded <= offset {
-                let mut was_flushed = false;
-                let grown = self.cache.update(&place.key, |cached| {
-                    cached.part.fold(&entering.view, &entering.prepared, entrant, &mut counts);
-                    was_flushed = !std::mem::replace(&mut cached.unflushed, true);
-                });
-                if was_flushed {
-                    lane.unflushed.push(place.key.clone());
-                }
-                self.shards.grow(place.shard, grown, self.now);
+        while let Some(offset) = batch.next_offset() {
+            if let Some(full) = fullness(shards, settings, batch, offset) {
+                return Some((offset, full));
             }
-            entering.counts = counts;
+            for entering in &mut batch.views {
+                let Some(entrant) = entering.step(offset) else { continue };
+                let track = partition.tracks.get_mut(&entering.version);
+                let track = track.expect("dropping a version gives its batches up");
+                let shard = entering.place(entrant).shard;
+                if let Some(grown) = fold_entrant(cache, &mut track.lanes[usize::from(shard.0)], entering, entrant) {
+                    shards.grow(shard, grown, *now);
+                }
+            }
         }
+        None
     }
 
     fn finish(&mut self, at: &TopicPartition, batch: Batch) {
@@ -239,6 +243,33 @@ impl Worker {
             }
         }
     }
+}
+
+fn fullness(shards: &Shards, settings: &Settings, batch: &Batch, offset: u64) -> Option<Full> {
+    if shards.unflushed_bytes() >= settings.unflushed_bytes {
+        return Some(Full::Worker);
+    }
+    let is_full = |shard: &Shard| shards.bytes(*shard) >= settings.flush_bytes;
+    batch.shards_at(offset).find(is_full).map(Full::Shard)
+}
+
+/// Returns by how much the unflushed bytes grew; `None` where the lane has the record already.
+fn fold_entrant(cache: &mut Cache, lane: &mut Lane, entering: &mut Entering, entrant: usize) -> Option<isize> {
+    let place = entering.place(entrant);
+    if lane.folded > place.offset {
+        return None;
+    }
+    let slot = place.slot();
+    let Entering { view, prepared, counts, .. } = entering;
+    let mut was_flushed = false;
+    let grown = cache.update(slot, |cached| {
+        cached.part.fold(view, prepared, entrant, counts);
+        was_flushed = !std::mem::replace(&mut cached.unflushed, true);
+    });
+    if was_flushed {
+        lane.unflushed.push(slot);
+    }
+    Some(grown)
 }
 
 fn decode_part(view: &ViewPlan, image: Option<&Image>) -> Result<Part, codec::Error> {

@@ -149,6 +149,10 @@ pub enum Effect {
 pub struct Settings {
     /// A shard is flushed when its oldest unflushed event has waited this long.
     pub flush_interval: Micros,
+    /// The same while the worker is behind the log by more than `behind_records`: events that waited for longer than
+    /// this already are not much the fresher for a quick flush, and rows that are flushed less often cost less.
+    pub behind_flush_interval: Micros,
+    pub behind_records: u64,
     /// Offsets of shards without rows are written at least this often.
     pub idle_interval: Micros,
     /// A shard's unflushed parts pass this size by one record at most.
@@ -163,6 +167,8 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             flush_interval: Micros::from_millis(20),
+            behind_flush_interval: Micros::from_millis(900),
+            behind_records: 20_000,
             idle_interval: Micros::new(5_000_000),
             flush_bytes: 4 << 20,
             unflushed_bytes: 64 << 20,

@@ -8,9 +8,10 @@ use crate::event_log::TopicPartition;
 use crate::kernel::key::{PartId, Shard};
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
-use crate::online::{Advance, Claim, Nonce, PartKey};
+use crate::online::{Advance, Claim, Nonce};
 use crate::stream::Ticket;
 use crate::stream::batch::Batch;
+use crate::stream::cache::Slot;
 
 pub(super) struct Partition {
     pub at: TopicPartition,
@@ -59,7 +60,7 @@ pub(super) struct Lane {
     /// The next record to fold.
     pub folded: u64,
     /// Parts folded since the last flush.
-    pub unflushed: Vec<PartKey>,
+    pub unflushed: Vec<Slot>,
 }
 
 /// Names a lane. A version is read from one topic, so no topic is needed.
@@ -108,6 +109,11 @@ impl Partition {
     /// Whether it is not on its way out.
     pub fn stays(&self) -> bool {
         !matches!(self.phase, Phase::Releasing)
+    }
+
+    /// Records that the log holds, as last heard, and that are not folded yet.
+    pub fn lag(&self) -> u64 {
+        self.held.end.saturating_sub(self.next)
     }
 
     /// Whether it can be sought: all lanes are held, and there are some.
