@@ -10,7 +10,7 @@ use freshet::clock::Clock;
 use freshet::config::Config;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::kafka::{self, KafkaLog};
-use freshet::event_log::{EventLog, NewRecord};
+use freshet::event_log::{self, EventLog, NewRecord};
 use freshet::kernel::time::{EventTime, Micros};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ impl Backend {
 
     async fn log(&self) -> Arc<dyn EventLog> {
         let Some(brokers) = self.settings.get("kafka") else {
-            return Arc::new(EmbeddedLog::open(&self.folder.path().join("log")).expect("opens"));
+            return self.embedded_log().await;
         };
         let options = kafka::Options {
             brokers: brokers.clone(),
@@ -89,6 +89,17 @@ impl Backend {
             session_timeout: Duration::from_secs(10),
         };
         Arc::new(KafkaLog::connect(options).await.expect("Kafka answers"))
+    }
+
+    /// A connection that ends lets go of its service a moment after the service has stopped.
+    async fn embedded_log(&self) -> Arc<dyn EventLog> {
+        for _ in 0..200 {
+            match EmbeddedLog::open(&self.folder.path().join("log")) {
+                Err(event_log::Error::InUse { .. }) => sleep(Duration::from_millis(50)).await,
+                opened => return Arc::new(opened.expect("opens")),
+            }
+        }
+        panic!("the service has stopped ten seconds ago and holds its log still")
     }
 
     fn record(&self, line: &str) -> NewRecord {
