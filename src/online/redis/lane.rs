@@ -106,7 +106,7 @@ impl Lane {
     }
 
     async fn turn(&self) -> Result<(SemaphorePermit<'_>, Live), Error> {
-        let turn = timeout(self.terms.patience(), self.calls.acquire()).await;
+        let turn = timeout(self.terms.patience, self.calls.acquire()).await;
         let turn = turn.map_err(|_| self.unavailable("too many calls are under way"))?;
         let turn = turn.expect("nobody closes the semaphore");
         // A setting that was right when the store was opened may be mended again.
@@ -149,7 +149,8 @@ impl Lane {
         })
     }
 
-    /// A connection to a cluster mends itself, node by node: to let go of it would cut off the nodes that are well.
+    /// A connection to a cluster mends itself, node by node: to let go of it would cut off the nodes that are well. So
+    /// the nodes of a cluster are checked when the store is opened, and not when one of them comes back.
     fn let_go_if_broken(&self, live: &Live, error: &RedisError) {
         if failure::link_after(error) == Link::Sound || matches!(live.connection, Connection::Cluster(_)) {
             return;

@@ -8,7 +8,18 @@
 //! ```
 //!
 //! Head and body are fields of one hash, so that a row is one key: one expiry, one command to read it with all its
-//! parts, no list of parts to keep. Ids are a key of their own, for lookups do not want them.
+//! parts, no list of parts to keep. Ids are a key of their own, for lookups do not want them. The other ways, in
+//! thousands of rows for a second of the server's processor (Redis 7.0, flushes of 64 rows, bodies of 1,500 bytes):
+//!
+//! ```text
+//!                                    write a head of 150 B   2 kB   12 kB   read head and body
+//! hash: HSET, HGETALL                                  295    148      31                  320
+//! a string each: SET, MGET                             256    137      33                  640
+//! one string: SETRANGE at its front, GET               375    132      30                  960
+//! ```
+//!
+//! Strings read faster, and need a list of the parts of each row, read first or guessed: views whose entity is not the
+//! message key have a part for each partition. In the transaction that a read needs, a hash reads at 274.
 //!
 //! The **generation** is drawn when an empty shard is claimed. Rows of another generation are not there: so a removal
 //! takes effect by dropping the control, however long the rows take to go.

@@ -27,10 +27,6 @@ impl Terms {
         &self.address.place
     }
 
-    pub fn patience(&self) -> Duration {
-        self.patience
-    }
-
     pub async fn connect(&self, redirections: Redirections) -> Result<Connection, Error> {
         let failed = |error| failure::of_connecting(self.place(), &error);
         let mut connection = self.address.connect(redirections, self.patience).await.map_err(failed)?;
