@@ -46,7 +46,7 @@ impl Cluster {
             ("instance_id", name.to_owned()),
             ("archive_interval_ms", "50".to_owned()),
             ("parity_sample", "1".to_owned()),
-            ("drain_delay_ms", "500".to_owned()),
+            ("drain_delay_ms", "2000".to_owned()),
         ];
         let settings = settings.map(|(name, value)| format!("{name}={value}"));
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();

@@ -87,7 +87,10 @@ async fn a_rolling_restart_of_the_api_processes_fails_no_lookup_of_who_follows_r
     let first = targets.lock().expect("no panic")[0].clone();
     first.send("/v1/definitions/apply", "application/yaml", cluster.definitions()).await.json();
     ingest(&first, 0..100).await;
-    settle(&first).await;
+    let both = targets.lock().expect("no panic").clone();
+    for api in &both {
+        settle(api).await;
+    }
 
     let done = AtomicBool::new(false);
     let restarts = async {
