@@ -88,7 +88,8 @@ pub(super) async fn load(
     }
 }
 
-/// The same call again where its outcome is unknown: if it was done, it is refused where it ended.
+/// The same call again where its outcome is unknown: if it was done, it is refused, and the claim that follows
+/// finds the offsets where it put them.
 pub(super) async fn apply(
     online: Arc<dyn OnlineStore>,
     shard: Shard,

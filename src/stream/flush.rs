@@ -64,10 +64,6 @@ impl Worker {
         let Some(flight) = self.shards.land(shard) else { return };
         match outcome {
             Applied::Done => self.landed(shard, &flight),
-            Applied::Refused(stored) if was_done(&flight.advances, &stored) => {
-                *self.refused_flushes.entry(Refusal::Repeated).or_default() += 1;
-                self.landed(shard, &flight);
-            }
             Applied::Refused(stored) => self.refused(shard, &flight.advances, &stored),
         }
         self.fold_all_waiting();
@@ -155,14 +151,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether a refused flush had been done by an attempt of it that was not answered. A nonce is drawn for each claim, and
-/// under it the flushes of a shard follow each other, one at a time, each sent unchanged until it is answered: the store
-/// stands where this one ends after this one, and after nothing else.
-fn was_done(advances: &[Advance], stored: &[Option<Position>]) -> bool {
-    let end = |advance: &Advance| Some(Position { nonce: advance.nonce, offset: advance.to });
-    advances.iter().map(end).eq(stored.iter().copied())
 }
 
 fn lane_of(shard: Shard, advance: &Advance) -> LaneId {

@@ -375,41 +375,6 @@ fn folding_goes_on_while_a_flush_is_under_way_and_the_next_waits_for_its_answer(
 }
 
 #[test]
-fn a_flush_that_was_done_before_it_was_answered_costs_nothing_when_it_is_sent_again() {
-    check(
-        1,
-        Settings::default(),
-        &format!(
-            "{READING} records 0 0:a 1:b
-        loaded
-        tick 20
-        refused s0 offset 2
-        records 0 2:a
-        tick 40"
-        ),
-        expect![[r#"
-            > tick 0
-            > write clicks_of
-            > assign 0 0 9
-              claim s0 clicks_of/0
-            > claimed 0
-              seek 0 to 0
-            > records 0 0:a 1:b
-              load a b
-              pause 0
-            > loaded
-              resume 0
-            > tick 20
-              apply s0 clicks_of/0 0..2 +a +b
-            > refused s0 offset 2
-            > records 0 2:a
-            > tick 40
-              apply s0 clicks_of/0 2..3 +a
-        "#]],
-    );
-}
-
-#[test]
 fn a_store_that_went_back_is_noticed_and_the_lane_is_claimed_and_read_again() {
     check(
         1,
