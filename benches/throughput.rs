@@ -30,6 +30,7 @@ use futures::FutureExt;
 const PARTITIONS: u32 = 4;
 const SHARDS: u16 = 256;
 const SEED: u64 = 7;
+const USERS: workload::Users = workload::Users::Zipf(100_000);
 const RECORDS_A_DELIVERY: usize = 4_000;
 /// What the worker's clock believes.
 const EVENTS_A_SECOND: i64 = 200_000;
@@ -46,7 +47,7 @@ fn main() {
 
 fn write_down(count: usize, path: &str) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    workload::events(count, end(), SEED).try_for_each(|event| writeln!(file, "{}", event.json))?;
+    workload::events(count, USERS, end(), SEED).try_for_each(|event| writeln!(file, "{}", event.json))?;
     file.flush()
 }
 
@@ -69,7 +70,7 @@ fn deliveries(count: usize) -> Vec<(TopicPartition, Vec<RawRecord>)> {
     let mut offsets = [0_u64; PARTITIONS as usize];
     let mut open: Vec<Vec<RawRecord>> = vec![Vec::new(); PARTITIONS as usize];
     let mut deliveries = Vec::new();
-    for event in workload::events(count, end(), SEED) {
+    for event in workload::events(count, USERS, end(), SEED) {
         let number = event.user.bytes().fold(0, |hash: u32, byte| hash.wrapping_mul(31) + u32::from(byte)) % PARTITIONS;
         let place = number as usize;
         let ingestion_time = EventTime::from_micros(event.sent_ms * 1_000).expect("a time of our century");

@@ -184,12 +184,12 @@ impl App {
         let catalogues = Catalogues::load(&**registry).await?;
         self.run_follow(config, backends, &catalogues);
         let (sampler, logged) = Sampler::new(config.parity_sample);
-        let (progress, streamed) = watch::channel(stream::Progress::default());
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());
-        if config.roles.has(Role::Stream) {
-            self.run_stream(config, backends, &catalogues, progress, clock.clone());
-        }
+        let streamed = match config.roles.has(Role::Stream) {
+            true => self.run_stream(config, backends, &catalogues, clock.clone()),
+            false => stream::Passes::default(),
+        };
         if config.roles.has(Role::Archive) {
             self.run_archive(config, backends, &catalogues, archived.clone(), clock.clone());
         }

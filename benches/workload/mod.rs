@@ -1,5 +1,8 @@
-//! The events that the benchmarks share: shop events of 100,000 users, zipf 1.0, two hours of event time, one in a
-//! hundred out of order, about 120 bytes of JSON each. The same seed gives the same events.
+//! The events that the benchmarks share: shop events of two hours, one in a hundred out of order, about 120 bytes of
+//! JSON each. The same seed gives the same events. Not every benchmark
+//! uses all of it.
+
+#![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::sync::Arc;
 
@@ -7,13 +10,12 @@ use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::plan::{ViewPlan, compile};
 use freshet::kernel::time::EventTime;
 
-pub const USERS: usize = 100_000;
 const ITEMS: usize = 5_000;
 const SPAN_MS: i64 = 2 * 3_600_000;
 /// An event out of order is this much older than its neighbours at most.
 const DELAY_MS_MAX: i64 = 60_000;
 
-/// Four aggregates over three sliding windows, of the source's topic `{topic}`.
+/// Four aggregates over three sliding windows, of a topic whose messages have the field `{key}` as their key.
 const DEFINITIONS: &str = r#"
 kind: entity
 name: user
@@ -23,7 +25,7 @@ kind: source
 name: shop_events
 topic: {topic}
 format: json
-key: user_id
+key: {key}
 event_time: { field: timestamp, unit: ms }
 schema:
   version: 1
@@ -51,50 +53,66 @@ name: activity
 features: [user_activity]
 "#;
 
+/// Who the events are of.
+#[derive(Clone, Copy, Debug)]
+pub enum Users {
+    /// The busiest has most by far: its share is that of 1 in the sum of 1/rank.
+    Zipf(usize),
+    Even(usize),
+}
+
 pub struct Event {
     pub user: String,
+    pub item: String,
     pub json: String,
     /// When a producer sent it: the order of events, in milliseconds.
     pub sent_ms: i64,
 }
 
-pub fn definitions(topic: &str) -> String {
-    DEFINITIONS.replace("{topic}", topic)
+pub fn definitions(topic: &str, key: &str) -> String {
+    DEFINITIONS.replace("{topic}", topic).replace("{key}", key)
 }
 
 pub fn view(topic: &str) -> Arc<ViewPlan> {
-    let text = definitions(topic);
+    let text = definitions(topic, "user_id");
     let parsed = parse(&[SourceText { path: "bench".to_owned(), text }]);
     compile(&parsed.unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))).views.remove(0)
 }
 
 /// `count` events, the newest sent at `end`.
-pub fn events(count: usize, end: EventTime, seed: u64) -> impl Iterator<Item = Event> {
+pub fn events(count: usize, users: Users, end: EventTime, seed: u64) -> impl Iterator<Item = Event> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let weights = zipf();
+    let weights = match users {
+        Users::Zipf(users) => zipf(users),
+        Users::Even(_) => Vec::new(),
+    };
     let start_ms = end.micros() / 1_000 - SPAN_MS;
     (0..count).map(move |index| {
         let sent_ms = start_ms + (SPAN_MS * (index as i64 + 1)) / count as i64;
         let delay_ms = if random.u8(..100) == 0 { random.i64(1..=DELAY_MS_MAX) } else { 0 };
-        let user = format!("u{}", pick(&weights, random.f64()));
-        let json = json(&user, sent_ms - delay_ms, &mut random);
-        Event { user, json, sent_ms }
+        let user = match users {
+            Users::Zipf(_) => format!("u{}", pick(&weights, random.f64())),
+            Users::Even(users) => format!("u{}", random.usize(..users)),
+        };
+        let item = format!("i{}", random.usize(..ITEMS));
+        let json = json(&user, &item, sent_ms - delay_ms, &mut random);
+        Event { user, item, json, sent_ms }
     })
 }
 
-fn json(user: &str, timestamp_ms: i64, random: &mut fastrand::Rng) -> String {
-    let (item, cents, quantity) = (random.usize(..ITEMS), random.u32(99..50_000), random.u8(1..5));
+pub fn json(user: &str, item: &str, timestamp_ms: i64, random: &mut fastrand::Rng) -> String {
+    let (cents, quantity) = (random.u32(99..50_000), random.u8(1..5));
     let (whole, cents) = (cents / 100, cents % 100);
     format!(
-        r#"{{"timestamp":{timestamp_ms},"user_id":"{user}","event":"purchase","item_id":"i{item}","price":{whole}.{cents:02},"quantity":{quantity}}}"#
+        r#"{{"timestamp":{timestamp_ms},"user_id":"{user}","event":"purchase","item_id":"{item}","price":{whole}.{cents:02},"quantity":{quantity}}}"#
     )
 }
 
 /// Cumulated shares of the users, the busiest first.
-fn zipf() -> Vec<f64> {
-    let total: f64 = (1..=USERS).map(|rank| 1.0 / rank as f64).sum();
+fn zipf(users: usize) -> Vec<f64> {
+    let total: f64 = (1..=users).map(|rank| 1.0 / rank as f64).sum();
     let mut cumulated = 0.0;
-    (1..=USERS)
+    (1..=users)
         .map(|rank| {
             cumulated += 1.0 / rank as f64 / total;
             cumulated
@@ -103,5 +121,5 @@ fn zipf() -> Vec<f64> {
 }
 
 fn pick(cumulated: &[f64], point: f64) -> usize {
-    cumulated.partition_point(|share| *share < point).min(USERS - 1)
+    cumulated.partition_point(|share| *share < point).min(cumulated.len() - 1)
 }

@@ -95,7 +95,7 @@ fn stream(state: &State) -> Result<(), Mistake> {
     if !state.roles.has(Role::Stream) {
         return Ok(());
     }
-    match state.stream.borrow().standing {
+    match state.stream.serving.borrow().standing {
         stream::Standing::Joining => Err(missing("stream", "the worker has not joined its group".to_owned())),
         stream::Standing::Claiming => Err(missing("stream", "the worker is taking its partitions up".to_owned())),
         stream::Standing::Reading => Ok(()),

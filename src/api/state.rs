@@ -28,8 +28,8 @@ pub struct State {
     pub serving: Serving,
     pub clock: Clock,
     pub metrics: Metrics,
-    /// What the stream worker of this process reports.
-    pub stream: watch::Receiver<stream::Progress>,
+    /// What the stream workers of this process report.
+    pub stream: stream::Passes,
     pub archived: archive::Reached,
     pub jobs: Jobs,
     /// Of the offline store.

@@ -15,7 +15,7 @@ use crate::config::Role;
 use crate::event_log::TopicPartition;
 use crate::kernel::definition::Source;
 use crate::kernel::engine::Counts;
-use crate::registry::catalogue::{Catalogue, Version};
+use crate::registry::catalogue::{Catalogue, Pass, Version};
 use crate::stream::Progress;
 
 /// How the service is doing.
@@ -59,6 +59,8 @@ struct ViewStatus {
     generation: u32,
     /// `live`, or `building` until it has caught up with the log.
     state: &'static str,
+    /// Why it gets no further while it is built beside what is served.
+    stopped: Option<String>,
     applied: u64,
     late: u64,
     duplicate: u64,
@@ -77,12 +79,12 @@ struct ViewStatus {
         (status = 503, description = "The log or a store is away", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>, Problem> {
     let catalogue = state.catalogues.current();
-    let progress = state.stream.borrow().clone();
+    let progress = state.stream.progress();
     let mut partitions = Vec::new();
     for source in &catalogue.plan.sources {
         partitions.extend(partitions_of(&state, &catalogue, &progress, source).await?);
     }
-    let views = catalogue.versions.iter().map(|version| view_status(version, counts_of(&progress, version)));
+    let views = catalogue.versions.iter().map(|version| view_status(&state, version, counts_of(&progress, version)));
     Ok(Json(Status {
         revision: catalogue.revision,
         project: state.project.to_string(),
@@ -133,7 +135,7 @@ async fn folded_by_others(
     source: &Source,
 ) -> Result<BTreeMap<u32, u64>, Problem> {
     let mut folded: BTreeMap<u32, u64> = BTreeMap::new();
-    for view in catalogue.written().iter().filter(|view| view.source.topic == source.topic) {
+    for view in catalogue.written(Pass::Serving).iter().filter(|view| view.source.topic == source.topic) {
         for (_, partition, offset) in state.online.offsets(view.rows).await? {
             folded.entry(partition).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
         }
@@ -141,12 +143,15 @@ async fn folded_by_others(
     Ok(folded)
 }
 
-fn view_status(version: &Version, counts: Counts) -> ViewStatus {
+fn view_status(state: &State, version: &Version, counts: Counts) -> ViewStatus {
+    let is_beside = version.written_by == Pass::Building;
+    let stopped = is_beside.then(|| state.stream.building_stopped(&version.view.source.topic)).flatten();
     ViewStatus {
         view: version.view.name.to_string(),
         version: version.view.fingerprint.to_string(),
         generation: version.generation,
         state: version.state.as_str(),
+        stopped,
         applied: counts.applied,
         late: counts.late,
         duplicate: counts.duplicate,

@@ -38,7 +38,7 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
 
 /// What the stream worker and the sampler know now.
 fn scrape(state: &State) -> Scrape {
-    let (catalogue, progress) = (state.catalogues.current(), state.stream.borrow().clone());
+    let (catalogue, progress) = (state.catalogues.current(), state.stream.progress());
     let scrape = Scrape::new();
     for (version, counts) in catalogue.versions.iter().map(|version| (version, counts_of(&progress, version))) {
         let fingerprint = version.view.fingerprint.to_string();

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::kernel::plan::ViewPlan;
 use crate::offline::Archive;
 use crate::online::OnlineStore;
-use crate::registry::catalogue::Catalogues;
+use crate::registry::catalogue::{Catalogues, Pass};
 use crate::stream;
 
 /// How often rows whose time has passed are looked for.
@@ -43,33 +43,52 @@ impl App {
         config: &Config,
         backends: &Backends,
         catalogues: &Catalogues,
-        progress: watch::Sender<stream::Progress>,
         clock: Clock,
-    ) {
-        let Backends { log, online, registry, folder } = backends;
-        let sources = catalogues.clone();
-        let sources = move || sources.current().plan.sources.clone();
-        let log = Arc::new(Tiered::new(log.clone(), Archive::new(folder.clone()), sources));
-        let streamed = progress.subscribe();
-        let (sender, versions) = watch::channel(catalogues.current().written());
-        let worker = stream::Settings {
-            flush_interval: config.flush_interval,
-            cache_bytes: config.worker_cache_bytes,
-            ..stream::Settings::default()
+    ) -> stream::Passes {
+        let Backends { online, registry, .. } = backends;
+        let passes = stream::Passes {
+            serving: self.run_pass(Pass::Serving, config, backends, catalogues, clock.clone()),
+            building: self.run_pass(Pass::Building, config, backends, catalogues, clock.clone()),
         };
-        let group = format!("freshet-{}-stream", config.project);
-        let options = stream::Options { group, worker, grace: DRAIN };
-        let closing = self.life.reaches(Phase::Closing);
-        let task = stream::run(log, online.clone(), versions, progress, clock.clone(), options, closing);
-        self.run(task.map(|result| result.map_err(Error::from)));
-        let closing = self.life.reaches(Phase::Closing);
-        self.run(forward_versions(catalogues.clone(), sender, closing).map(Ok));
         let closing = self.life.reaches(Phase::Closing);
         self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), closing).map(Ok));
         let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
         self.run(promoter.run(self.life.reaches(Phase::Closing)));
         let closing = self.life.reaches(Phase::Closing);
-        self.run(expire(online.clone(), streamed, clock, closing).map(Ok));
+        self.run(expire(online.clone(), passes.clone(), clock, closing).map(Ok));
+        passes
+    }
+
+    fn run_pass(
+        &mut self,
+        pass: Pass,
+        config: &Config,
+        backends: &Backends,
+        catalogues: &Catalogues,
+        clock: Clock,
+    ) -> watch::Receiver<stream::Progress> {
+        let Backends { log, online, folder, .. } = backends;
+        let sources = catalogues.clone();
+        let sources = move || sources.current().plan.sources.clone();
+        let log = Arc::new(Tiered::new(log.clone(), Archive::new(folder.clone()), sources));
+        let worker = stream::Settings {
+            flush_interval: config.flush_interval,
+            cache_bytes: config.worker_cache_bytes,
+            ..stream::Settings::default()
+        };
+        let group = match pass {
+            Pass::Serving => format!("freshet-{}-stream", config.project),
+            Pass::Building => format!("freshet-{}-build", config.project),
+        };
+        let options = stream::Options { group, worker, grace: DRAIN };
+        let (sender, versions) = watch::channel(catalogues.current().written(pass));
+        let (progress, streamed) = watch::channel(stream::Progress::default());
+        let closing = self.life.reaches(Phase::Closing);
+        let task = stream::run(log, online.clone(), versions, progress, clock, options, closing);
+        self.run(task.map(|result| result.map_err(Error::from)));
+        let closing = self.life.reaches(Phase::Closing);
+        self.run(forward_versions(catalogues.clone(), pass, sender, closing).map(Ok));
+        streamed
     }
 
     pub(super) fn run_archive(
@@ -91,16 +110,17 @@ impl App {
     }
 }
 
-/// Tells the stream what to write.
+/// Tells a pass what to write.
 async fn forward_versions(
     catalogues: Catalogues,
+    pass: Pass,
     versions: watch::Sender<Vec<Arc<ViewPlan>>>,
     closing: impl Future<Output = ()>,
 ) {
     let mut changes = catalogues.subscribe();
     let forward = async {
         while changes.changed().await.is_ok() {
-            versions.send_replace(changes.borrow_and_update().written());
+            versions.send_replace(changes.borrow_and_update().written(pass));
         }
     };
     tokio::select! { () = closing => {}, () = forward => {} }
@@ -108,7 +128,7 @@ async fn forward_versions(
 
 async fn expire(
     online: Arc<dyn OnlineStore>,
-    streamed: watch::Receiver<stream::Progress>,
+    streamed: stream::Passes,
     clock: Clock,
     closing: impl Future<Output = ()>,
 ) {
@@ -116,7 +136,7 @@ async fn expire(
     let mut every = tokio::time::interval(EXPIRE_EVERY);
     loop {
         tokio::select! { () = &mut closing => return, _ = every.tick() => {} }
-        let Some(until) = streamed.borrow().expiry_time(clock.now()) else { continue };
+        let Some(until) = streamed.expiry_time(clock.now()) else { continue };
         match online.expire(until).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "dropped rows whose time has passed"),

@@ -85,7 +85,7 @@ impl Promoter {
 
     /// Whether the version went live.
     async fn look_at(&mut self, version: &Version) -> Result<bool, Error> {
-        let Version { view, generation, state } = version;
+        let Version { view, generation, state, .. } = version;
         let is_live = *state == VersionState::Live;
         if is_live && (!view.online || self.online.is_complete(view.rows).await?) {
             return Ok(false);

@@ -33,6 +33,16 @@ pub struct Version {
     pub view: Arc<ViewPlan>,
     pub generation: u32,
     pub state: VersionState,
+    pub written_by: Pass,
+}
+
+/// The log is read in two passes, so that what is served never waits for what has the whole log still before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Writes what is served, and what was there before anything of its topic was.
+    Serving,
+    /// Writes what was added since, until it has caught up and is served.
+    Building,
 }
 
 impl Catalogue {
@@ -47,9 +57,10 @@ impl Catalogue {
         self.versions.iter().map(|version| &version.view).find(|view| view.fingerprint == fingerprint)
     }
 
-    /// What the stream writes.
-    pub fn written(&self) -> Vec<Arc<ViewPlan>> {
-        self.versions.iter().map(|version| version.view.clone()).filter(|view| view.online).collect()
+    /// What the stream writes in that pass.
+    pub fn written(&self, pass: Pass) -> Vec<Arc<ViewPlan>> {
+        let written = self.versions.iter().filter(|version| version.written_by == pass && version.view.online);
+        written.map(|version| version.view.clone()).collect()
     }
 
     pub async fn load(registry: &dyn Registry) -> Result<Catalogue, Error> {
@@ -64,15 +75,25 @@ impl Catalogue {
     ) -> Result<Catalogue, Error> {
         let Some(revision) = revision else { return Ok(Catalogue::default()) };
         let plan = Arc::new(compile(&revision.files, revision.number)?);
-        let mut versions = Vec::with_capacity(stored.len());
+        let mut views = Vec::with_capacity(stored.len());
         for version in stored {
-            let view = compiled_version(registry, &plan, version).await?;
-            let of = |&(generation, state): &(u32, VersionState)| Version {
+            views.push((compiled_version(registry, &plan, version).await?, version));
+        }
+        let mut versions = Vec::with_capacity(stored.len());
+        for (view, version) in &views {
+            let was_served = |(other, it): &(Arc<ViewPlan>, &ViewVersion)| {
+                it.state == VersionState::Live
+                    && other.source.topic == view.source.topic
+                    && (it.since < version.since || it.fingerprint == version.fingerprint)
+            };
+            let was_served = views.iter().any(was_served);
+            let of = |(generation, state)| Version {
                 view: Arc::new(view.in_generation(generation)),
                 generation,
                 state,
+                written_by: if state == VersionState::Building && was_served { Pass::Building } else { Pass::Serving },
             };
-            versions.extend(generations(version).iter().map(of));
+            versions.extend(generations(version).into_iter().map(of));
         }
         Ok(Catalogue { revision: revision.number, plan, versions })
     }
@@ -334,13 +355,51 @@ features:
         catalogues.refresh(&*registry).await.expect("refreshes");
         let rows = |catalogue: &Catalogue| catalogue.serving("activity").map(|view| view.rows);
         let beside = catalogues.current();
-        let written: Vec<Fingerprint> = beside.written().iter().map(|view| view.rows).collect();
-        assert_eq!((rows(&beside), written), (Some(version), vec![version, version.in_generation(1)]));
+        let written = |pass| beside.written(pass).iter().map(|view| view.rows).collect::<Vec<Fingerprint>>();
+        assert_eq!(rows(&beside), Some(version));
+        assert_eq!(written(Pass::Serving), [version]);
+        assert_eq!(written(Pass::Building), [version.in_generation(1)]);
         registry.promote(version, 1, now()).await.expect("promotes");
         catalogues.refresh(&*registry).await.expect("refreshes");
         assert_eq!(rows(&catalogues.current()), Some(version.in_generation(1)));
         assert_eq!(catalogues.current().serving("activity").map(|view| view.fingerprint), Some(version));
-        assert_eq!(catalogues.current().written().len(), 1);
+        assert_eq!(catalogues.current().written(Pass::Serving).len(), 1);
+        assert_eq!(catalogues.current().written(Pass::Building).len(), 0);
+    }
+
+    #[tokio::test]
+    async fn views_applied_together_are_built_in_one_pass_and_later_ones_beside_those_that_are_served() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        let views = |names: &[&str]| {
+            let (shared, view) = SHOP.split_at(SHOP.rfind("kind: feature_view").expect("a view"));
+            let view = view.replace("WINDOW", "1h");
+            let named = names
+                .iter()
+                .map(|name| view.replace("activity", name).replace("name: clicks,", &format!("name: {name}_clicks,")));
+            let text = std::iter::once(shared.to_owned()).chain(named).collect::<Vec<_>>().join("\n---\n");
+            vec![SourceText { path: "shop.yaml".to_owned(), text }]
+        };
+        let written = |pass| {
+            let names = catalogues.current().written(pass).iter().map(|view| view.name.to_string()).collect::<Vec<_>>();
+            names.join(" ")
+        };
+        apply_to(&*registry, &catalogues, views(&["browsing", "buying"])).await;
+        let browsing = catalogues.current().plan.view("browsing").expect("a view").fingerprint;
+        registry.promote(browsing, 0, now() + Micros::DAY).await.expect("promotes");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!((written(Pass::Serving), written(Pass::Building)), ("browsing buying".to_owned(), String::new()));
+
+        let files = views(&["browsing", "buying", "searching"]);
+        let planned = plan(&catalogues.current(), &files).expect("no mistakes");
+        let later = now() + Micros::DAY + Micros::DAY;
+        apply(&*registry, &planned, 1, &files, "ada", later).await.expect("applies");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!(
+            (written(Pass::Serving), written(Pass::Building)),
+            ("browsing buying".to_owned(), "searching".to_owned())
+        );
     }
 
     #[tokio::test]

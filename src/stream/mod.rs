@@ -45,7 +45,7 @@ use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
 use crate::online::{Advance, Applied, Claim, Loaded, Nonce, PartKey, PartWrite};
 
-pub use progress::{PartitionProgress, Progress, Refusal, SourceProgress, Standing, VersionProgress};
+pub use progress::{PartitionProgress, Passes, Progress, Refusal, SourceProgress, Standing, VersionProgress};
 pub use run::{Error, Options, run};
 pub use worker::Worker;
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::sync::watch;
+
 use crate::event_log::TopicPartition;
 use crate::kernel::engine::Counts;
 use crate::kernel::event::Reason;
@@ -23,6 +25,13 @@ pub struct Progress {
     pub refused_flushes: BTreeMap<Refusal, u64>,
     pub cached_bytes: usize,
     pub unflushed_bytes: usize,
+}
+
+/// What the two workers of a process tell: of what is served, and of what is built beside it.
+#[derive(Clone)]
+pub struct Passes {
+    pub serving: watch::Receiver<Progress>,
+    pub building: watch::Receiver<Progress>,
 }
 
 /// Where the worker stands in its group.
@@ -112,6 +121,46 @@ impl Progress {
     pub fn expiry_time(&self, now: EventTime) -> Option<EventTime> {
         let reached = |it: &PartitionProgress| if it.flushed < it.log_end { it.record_time.min(now) } else { now };
         self.partitions.values().map(reached).min()
+    }
+}
+
+/// Of a process that folds nothing.
+impl Default for Passes {
+    fn default() -> Passes {
+        let none = || watch::channel(Progress::default()).1;
+        Passes { serving: none(), building: none() }
+    }
+}
+
+impl Passes {
+    /// Of both: standing, partitions and sources as lookups depend on them, and the sum of what was counted.
+    pub fn progress(&self) -> Progress {
+        let (mut both, building) = (self.serving.borrow().clone(), self.building.borrow());
+        for (version, it) in &building.versions {
+            let of = both.versions.entry(*version).or_default();
+            of.counts += it.counts;
+            of.caught_up.extend(&it.caught_up);
+        }
+        for (refusal, count) in &building.refused_flushes {
+            *both.refused_flushes.entry(*refusal).or_default() += count;
+        }
+        both.rewound_lanes += building.rewound_lanes;
+        both.cached_bytes += building.cached_bytes;
+        both.unflushed_bytes += building.unflushed_bytes;
+        both
+    }
+
+    /// Why versions of a topic that are built beside others get no further.
+    pub fn building_stopped(&self, topic: &str) -> Option<String> {
+        let building = self.building.borrow();
+        let mut partitions = building.partitions.iter().filter(|(at, _)| at.topic == *topic);
+        partitions.find_map(|(at, it)| Some(format!("partition {}: {}", at.partition, it.stopped.as_ref()?)))
+    }
+
+    /// See [`Progress::expiry_time`]; what is built is not to lose rows either.
+    pub fn expiry_time(&self, now: EventTime) -> Option<EventTime> {
+        let serving = self.serving.borrow().expiry_time(now)?;
+        Some(self.building.borrow().expiry_time(now).map_or(serving, |building| building.min(serving)))
     }
 }
 

@@ -229,6 +229,35 @@ async fn a_changed_view_serves_its_old_version_until_the_new_one_has_caught_up()
 }
 
 #[tokio::test]
+async fn what_is_served_stays_fresh_while_a_new_version_reads_the_whole_log() {
+    let shop = Service::busy_shop().await;
+    let past: Vec<Value> = (0..20_000)
+        .map(|number| json!({ "id": format!("p{number}"), "at": "2026-01-01T09:00:00Z", "user_id": format!("p{number}"), "price": 2 }))
+        .collect();
+    shop.api.post("/v1/sources/clicks/events?replay=true", &json!(past)).await.json();
+    shop.settle().await;
+
+    shop.apply(&SHOP.replace("name: activity\n", "name: activity\nwhere: price > 1.0\n")).await.json();
+    let click = json!([{ "id": "c5", "at": "2026-01-01T12:40:00Z", "user_id": "u1", "price": 0.5 }]);
+    shop.api.post("/v1/sources/clicks/events?replay=true", &click).await.json();
+    let lookup = json!({ "features": ["activity:clicks"], "entities": { "user_id": ["u1"] } });
+    let clicks = async || shop.api.post("/v1/online-features", &lookup).await.json()["columns"][1]["values"][0].clone();
+    let next = until("the click is seen", async || Some(clicks().await).filter(|clicks| *clicks != 3)).await;
+    assert_eq!(next, 4, "of the old version, which does not wait for the new one");
+    shop.settle().await;
+    assert_eq!(clicks().await, 1, "of the new version, which has taken over");
+    shop.api
+        .post(
+            "/v1/sources/clicks/events?replay=true",
+            &json!([{ "id": "c6", "at": "2026-01-01T12:50:00Z", "user_id": "u1", "price": 3 }]),
+        )
+        .await
+        .json();
+    until("the new version goes on", async || Some(clicks().await).filter(|clicks| *clicks == 2)).await;
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_applied_is_served_again_after_a_restart() {
     let shop = Service::busy_shop().await;
     let lookup = json!({ "service": "recommender", "entities": { "user_id": ["u1", "u2"] } });
