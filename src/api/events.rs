@@ -88,12 +88,16 @@ pub(super) async fn ingest(
     if !records.is_empty() {
         state.log.append(&source.topic, records).await?;
     }
+    count(&state, source, answer.accepted, &answer.rejected);
+    Ok(Json(answer))
+}
+
+pub(super) fn count(state: &State, source: &Source, accepted: usize, rejected: &[EventRejection]) {
     let name = source.name.as_str();
-    state.metrics.events_accepted.with_label_values(&[name]).inc_by(answer.accepted as u64);
-    for rejection in &answer.rejected {
+    state.metrics.events_accepted.with_label_values(&[name]).inc_by(accepted as u64);
+    for rejection in rejected {
         state.metrics.events_rejected.with_label_values(&[name, &rejection.code]).inc();
     }
-    Ok(Json(answer))
 }
 
 /// Which ingestion time records get.

@@ -6,6 +6,7 @@ mod dead_letters;
 mod definitions;
 mod docs;
 mod events;
+mod feast;
 mod jobs;
 mod json;
 mod online_features;
@@ -82,6 +83,7 @@ fn described(limits: Limits) -> OpenApiRouter<State> {
         .routes(routes!(parity::check))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
+        .merge(feast::routes())
         .merge(probes())
 }
 

@@ -142,7 +142,7 @@ async fn answer(state: &State, request: &Request, include: &[Include]) -> Result
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn count(state: &State, answer: &Answer) {
+pub(super) fn count(state: &State, answer: &Answer) {
     for column in &answer.columns {
         // A counter is looked up for each run of equal statuses: there are few of those, and many values.
         for run in column.statuses.chunk_by(PartialEq::eq) {

@@ -1,6 +1,8 @@
 //! The HTTP API of a whole service, in this process: what users and their programs see.
 
 mod definitions;
+mod feast;
+mod feast_client;
 mod ingest;
 mod jobs;
 mod lookups;
