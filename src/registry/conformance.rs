@@ -1,5 +1,7 @@
 //! What any registry must do, whatever its backend: the contract of the module as tests.
 
+mod access;
+
 use serde_json::json;
 
 use crate::kernel::definition::SourceText;
@@ -24,6 +26,10 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
     a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
     an_owner_hears_which_of_its_jobs_are_to_stop(&*open("stops").await).await;
+    access::keys_read_back_the_newest_first_and_revoked_ones_stay(&*open("keys").await, &*open("keys").await).await;
+    access::each_change_of_keys_is_counted(&*open("key_changes").await, &*open("key_changes").await).await;
+    access::a_key_of_one_project_is_nothing_in_another(&*open("ours").await, &*open("theirs").await).await;
+    access::what_is_audited_is_there_before_its_outcome(&*open("audit").await, &*open("audit").await).await;
     projects_do_not_see_each_other(&*open("one").await, &*open("another").await).await;
 }
 

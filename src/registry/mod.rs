@@ -5,12 +5,13 @@
 //! * Each call is one transaction, durable when it returns.
 //! * Revisions of a project are numbered from 1 without gaps. [`Registry::apply`] names the revision it was planned
 //!   against; if another came first nothing is written and [`Error::Conflict`] says so.
-//! * Projects do not see each other.
+//! * Projects do not see each other, and a key of one is nothing in another.
 //! * Several processes may share a registry. Each holds a lease while it lives, measured by the registry's own clock;
 //!   what runs under a lease that ran out has been left behind.
 //!
 //! `conformance.rs` holds every registry to this; `catalogue.rs` compiles what is applied.
 
+pub mod access;
 pub mod catalogue;
 #[cfg(test)]
 mod conformance;
@@ -24,6 +25,8 @@ use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
+
+use access::{ApiKey, AuditEntry};
 
 /// What is applied: the files as they were written. An apply replaces the whole of a project's definitions.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +112,15 @@ impl JobState {
     }
 }
 
+/// What became of a call to revoke a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    Done,
+    /// By somebody else, or by an earlier call.
+    DoneBefore,
+    Unknown,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("revision {expected} is no longer the newest: revision {found} was applied meanwhile")]
@@ -133,7 +145,8 @@ pub trait Registry: Send + Sync {
     /// How many shards the project was created with; creates it with `shards` on the first call.
     async fn shards(&self, shards: u16) -> Result<u16, Error>;
 
-    /// A number that grows whenever something is applied or promoted, for those who ask often.
+    /// A number that grows whenever something is applied or promoted, or a key is added or revoked: for those who ask
+    /// often.
     async fn changes(&self) -> Result<u64, Error>;
 
     /// The newest revision, or `None` before the first apply.
@@ -192,4 +205,22 @@ pub trait Registry: Send + Sync {
 
     /// Marks the running jobs of owners without a lease as failed, and answers which they are.
     async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error>;
+
+    /// Adds a key, whose id is new.
+    async fn add_key(&self, key: &ApiKey) -> Result<(), Error>;
+
+    /// The newest first, those that were revoked among them.
+    async fn keys(&self) -> Result<Vec<ApiKey>, Error>;
+
+    /// Ends a key for good. The first call counts.
+    async fn revoke_key(&self, id: &str, by: &str, now: EventTime) -> Result<Revocation, Error>;
+
+    /// Writes down what somebody is about to do.
+    async fn begin_audit(&self, entry: &AuditEntry) -> Result<(), Error>;
+
+    /// Writes down what became of it.
+    async fn end_audit(&self, id: &str, outcome: &str) -> Result<(), Error>;
+
+    /// The newest first.
+    async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, Error>;
 }

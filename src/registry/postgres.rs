@@ -138,8 +138,14 @@ fn cell_of(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
 }
 
 fn migrator() -> Migrator {
-    let first = include_str!("../../migrations/postgres/0001_registry.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "registry".into(), MigrationType::Simple, first, false)])
+    let files = [
+        (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
+        (2, "access", include_str!("../../migrations/postgres/0002_access.sql")),
+    ];
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(files.map(migration).into())
 }
 
 fn options_of(url: &str) -> Result<PgConnectOptions, Error> {

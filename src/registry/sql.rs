@@ -1,6 +1,6 @@
 //! The registry as statements that SQLite and PostgreSQL both understand. What differs between them is behind
 //! [`Database`]: how to connect, what locks a project, which clock ticks, and what an error means. Here are projects
-//! and revisions; `versions.rs` and `jobs.rs` have the rest.
+//! and revisions; `versions.rs`, `jobs.rs` and `access.rs` have the rest.
 
 use async_trait::async_trait;
 
@@ -8,11 +8,13 @@ use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Error, Job, Registry, Revision, ViewVersion};
+use crate::registry::access::{ApiKey, AuditEntry};
+use crate::registry::{Error, Job, Registry, Revision, Revocation, ViewVersion};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
 
+mod access;
 mod database;
 mod jobs;
 mod versions;
@@ -59,7 +61,7 @@ impl<D: Database> SqlRegistry<D> {
         Ok(())
     }
 
-    /// What was applied or is served has changed: [`Registry::changes`] moves.
+    /// What was applied or is served has changed, or who may call: [`Registry::changes`] moves.
     async fn count_change(&self, transaction: &mut dyn Transaction) -> Result<(), Error> {
         let counted = "INSERT INTO change (project, count) VALUES ($1, 1)
              ON CONFLICT (project) DO UPDATE SET count = change.count + 1";
@@ -182,5 +184,29 @@ impl<D: Database> Registry for SqlRegistry<D> {
 
     async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error> {
         self.fail_jobs_without_lease(error, now).await
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> Result<(), Error> {
+        self.insert_key(key).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.select_keys().await
+    }
+
+    async fn revoke_key(&self, id: &str, by: &str, now: EventTime) -> Result<Revocation, Error> {
+        self.end_key(id, by, now).await
+    }
+
+    async fn begin_audit(&self, entry: &AuditEntry) -> Result<(), Error> {
+        self.insert_audit(entry).await
+    }
+
+    async fn end_audit(&self, id: &str, outcome: &str) -> Result<(), Error> {
+        self.update_audit(id, outcome).await
+    }
+
+    async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, Error> {
+        self.select_audit(limit).await
     }
 }

@@ -129,6 +129,7 @@ fn migrator() -> Migrator {
         (1, "registry", include_str!("../../migrations/sqlite/0001_registry.sql")),
         (2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
         (3, "processes", include_str!("../../migrations/sqlite/0003_processes.sql")),
+        (4, "access", include_str!("../../migrations/sqlite/0004_access.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
