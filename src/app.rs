@@ -7,7 +7,7 @@
 //! ```
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,33 +17,41 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::api::{self, Jobs, Limits, Phase};
+use crate::api::{self, Access, Jobs, Lanes, Limits, Phase};
 use crate::archive;
 use crate::clock::Clock;
-use crate::config::{Config, Role};
+use crate::config::{Config, Http, Role};
 use crate::event_log;
 use crate::event_log::embedded::EmbeddedLog;
+use crate::kernel::name::Name;
 use crate::offline::{self, Archive, Lookups};
 use crate::online;
 use crate::registry;
+use crate::registry::access::KeyText;
 use crate::registry::catalogue::Catalogues;
-use crate::serving::Serving;
 use crate::serving::sample::{self, Sampler};
+use crate::serving::{Reader, Serving};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
 
 use backends::Backends;
+pub use backends::registry;
 use life::Life;
+use server::Connections;
 
 mod backends;
 mod drivers;
 mod life;
+mod patient;
 mod promote;
 mod retire;
+mod server;
+mod tls;
 
 /// A running service.
 pub struct App {
     address: SocketAddr,
+    is_encrypted: bool,
     life: Life,
     drain_delay: Duration,
     tasks: JoinSet<Result<(), Error>>,
@@ -55,6 +63,16 @@ type Ended = Result<Result<(), Error>, tokio::task::JoinError>;
 pub enum Error {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "whoever reaches {address} could do anything, for project `{project}` has no API keys: make one with \
+         `freshet keys create NAME --scope admin --local` and these settings; or allow it with `--insecure` \
+         (FRESHET_INSECURE=true); or listen on a loopback address"
+    )]
+    Open { address: SocketAddr, project: Name },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("the operating system gives no random number")]
+    Random(#[from] getrandom::Error),
     #[error("cannot create {place}")]
     Folder { place: String, source: io::Error },
     #[error("cannot remove {place}")]
@@ -99,18 +117,36 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 impl App {
     /// Returns once the service answers. Until then its address answers that it is not ready, and why.
     pub async fn start(config: Config) -> Result<App, Error> {
+        App::begin(config, None).await
+    }
+
+    /// A service for its own process alone, on a loopback port, in the clear: nobody may call it without the key.
+    pub async fn start_alone(mut config: Config) -> Result<(App, KeyText), Error> {
+        config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.http.tls = None;
+        let key = KeyText::generate()?;
+        Ok((App::begin(config, Some(&key)).await?, key))
+    }
+
+    async fn begin(config: Config, own: Option<&KeyText>) -> Result<App, Error> {
+        let tls = config.http.tls.as_ref().map(tls::acceptor).transpose()?;
         let cannot_listen = |source| Error::Listen { address: config.listen, source };
         let (early, listener) = listen(config.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(Error::Server)?;
-        let mut app = App { address, life: Life::begin(), drain_delay: config.drain_delay, tasks: JoinSet::new() };
+        let (life, drain_delay) = (Life::begin(), config.drain_delay);
+        let mut app = App { address, is_encrypted: tls.is_some(), life, drain_delay, tasks: JoinSet::new() };
         let waiting_for = watch::Sender::new("the service is starting".to_owned());
-        let early = app.run_early(early, waiting_for.subscribe());
+        let metrics = Metrics::new();
+        let connections = Connections::new(&config.http, tls, &metrics);
+        let early = app.run_early(connections.clone(), early, waiting_for.subscribe());
         let backends = Backends::open(&config, address, &waiting_for).await?;
-        let state = app.run_roles(&config, &backends).await?;
+        let access = Access::load(&*backends.registry, own).await?;
+        refuse_everybody(&config, address, &access)?;
+        let state = app.run_roles(&config, &backends, access, metrics).await?;
         app.life.proceed(Phase::Running);
         // Two that accept at once would leave it to chance who answers. One that dawdles over a probe is not waited for.
         let _ = timeout(HAND_OVER, early).await;
-        app.run_server(listener, state);
+        app.run_server(connections, listener, state);
         Ok(app)
     }
 
@@ -126,7 +162,7 @@ impl App {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", if self.is_encrypted { "https" } else { "http" }, self.address)
     }
 
     /// Until Ctrl-C or SIGTERM, or until a part cannot go on.
@@ -178,11 +214,17 @@ impl App {
         self.tasks.spawn(task);
     }
 
-    async fn run_roles(&mut self, config: &Config, backends: &Backends) -> Result<api::State, Error> {
+    async fn run_roles(
+        &mut self,
+        config: &Config,
+        backends: &Backends,
+        access: Access,
+        metrics: Metrics,
+    ) -> Result<api::State, Error> {
         let Backends { log, online, registry, folder } = backends;
         let clock = Clock::System;
         let catalogues = Catalogues::load(&**registry).await?;
-        self.run_follow(config, backends, &catalogues);
+        self.run_follow(config, backends, &catalogues, &access);
         let (sampler, logged) = Sampler::new(config.parity_sample);
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());
@@ -199,14 +241,20 @@ impl App {
             let closing = self.life.reaches(Phase::Closing);
             self.run(api::run_jobs(jobs.clone(), queued, closing).map(|result| result.map_err(Error::from)));
         }
+        let limits = limits(&config.http);
         Ok(api::State {
             log: log.clone(),
             online: online.clone(),
             registry: registry.clone(),
             catalogues,
-            serving: Serving { store: online.clone(), clock: clock.clone(), sampler },
+            serving: Serving {
+                store: Reader::new(online.clone(), config.http.store_time),
+                clock: clock.clone(),
+                sampler,
+            },
             clock,
-            metrics: Metrics::new(),
+            lanes: Lanes::new(limits, &metrics),
+            metrics,
             stream: streamed,
             archived: archive::Reached::new(archived, Archive::new(folder.clone())),
             jobs,
@@ -214,38 +262,66 @@ impl App {
             project: config.project.clone(),
             roles: config.roles.clone(),
             phase: self.life.watch(),
-            limits: Limits::default(),
+            access,
+            limits,
             partitions: config.partitions,
         })
     }
 
     /// Answers probes until the service does; the receiver hears when it has ended.
-    fn run_early(&mut self, listener: TcpListener, waiting_for: watch::Receiver<String>) -> oneshot::Receiver<()> {
-        let running = self.life.reaches(Phase::Running);
-        let server = axum::serve(listener, api::starting(waiting_for)).with_graceful_shutdown(running);
+    fn run_early(
+        &mut self,
+        connections: Connections,
+        listener: TcpListener,
+        waiting_for: watch::Receiver<String>,
+    ) -> oneshot::Receiver<()> {
+        let server = connections.serve(listener, api::starting(waiting_for), self.life.reaches(Phase::Running));
         let (ended, end) = oneshot::channel::<()>();
         self.run(async move {
-            let served = server.await.map_err(Error::Server);
+            server.await;
             drop(ended);
-            served
+            Ok(())
         });
         end
     }
 
-    fn run_server(&mut self, listener: TcpListener, state: api::State) {
-        let draining = self.life.reaches(Phase::Draining);
-        let server = axum::serve(listener, api::router(state)).with_graceful_shutdown(draining);
+    fn run_server(&mut self, connections: Connections, listener: TcpListener, state: api::State) {
+        let server = connections.serve(listener, api::router(state), self.life.reaches(Phase::Draining));
         let patience = self.life.reaches(Phase::Draining).then(|()| sleep(DRAIN));
         let life = self.life.clone();
         self.run(async move {
-            let served = tokio::select! {
-                served = server.into_future() => served.map_err(Error::Server),
-                () = patience => Ok(()),
-            };
+            tokio::select! { () = server => {}, () = patience => {} }
             // However it ended, no request waits for the drivers any more.
             life.proceed(Phase::Closing);
-            served
+            Ok(())
         });
+    }
+}
+
+/// A service that asks nobody who they are is for those who are on the machine already.
+fn refuse_everybody(config: &Config, address: SocketAddr, access: &Access) -> Result<(), Error> {
+    let is_reachable = !address.ip().is_loopback();
+    if is_reachable && config.http.tls.is_none() {
+        tracing::warn!(%address, "keys and values pass in the clear: give `tls_cert` and `tls_key`, or end TLS before it");
+    }
+    match is_reachable && access.is_open() {
+        true if config.http.insecure => {
+            tracing::warn!(%address, "whoever reaches the address may do anything: there are no API keys");
+            Ok(())
+        }
+        true => Err(Error::Open { address, project: config.project.clone() }),
+        false => Ok(()),
+    }
+}
+
+fn limits(http: &Http) -> Limits {
+    Limits {
+        body_bytes: http.body_bytes,
+        request_time: http.request_time,
+        body_pause: http.body_pause,
+        lookups: http.lookups,
+        ingests: http.ingests,
+        ..Limits::default()
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::kernel::name::Name;
 use crate::kernel::time::Micros;
 
+pub use http::{Http, Tls};
 pub use roles::{Role, Roles};
 pub use setting::{Origin, Setting};
 
@@ -17,6 +18,7 @@ use check::{Check, Raw};
 use setting::SETTINGS;
 
 mod check;
+mod http;
 mod roles;
 mod secret;
 mod setting;
@@ -26,6 +28,7 @@ mod setting;
 pub struct Config {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    pub http: Http,
     pub project: Name,
     pub roles: Roles,
     /// `None`: the embedded log.
@@ -135,6 +138,7 @@ impl Config {
         let parity_sample = check.number("parity_sample", 0, 1 << 40);
         let registry_poll = Duration::from_millis(check.number("registry_poll_ms", 10, 60_000));
         let listen = listen(check);
+        let http = Http::checked(check);
         let project = check.parsed("project");
         let roles: Option<Roles> = check.parsed("roles");
         let kafka = kafka(check);
@@ -148,6 +152,7 @@ impl Config {
         Some(Config {
             data_dir: check.text("data_dir").into(),
             listen: listen?,
+            http,
             project: project?,
             roles: roles?,
             kafka,

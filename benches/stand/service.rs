@@ -51,14 +51,14 @@ impl Service {
 
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await.expect("the service answers");
-        answer.json().await.expect("it answers JSON")
+        json(answer).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Value {
-        let request = self.http.post(format!("{}{path}", self.url)).json(body);
-        let answer = request.send().await.expect("the service answers");
+        let request = self.http.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await.expect("the service answers");
         assert!(answer.status().is_success(), "{}", answer.text().await.expect("a text"));
-        answer.json().await.expect("it answers JSON")
+        json(answer).await
     }
 
     /// Waits until the status is as wanted.
@@ -93,6 +93,11 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+async fn json(answer: reqwest::Response) -> Value {
+    let bytes = answer.bytes().await.expect("the answer comes whole");
+    serde_json::from_slice(&bytes).expect("it answers JSON")
 }
 
 fn url_in(line: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::definition::Source;
@@ -56,9 +57,11 @@ pub(super) struct DeadLetterView {
     (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
+    caller: Caller,
     query: Result<Query<DeadLettersQuery>, QueryRejection>,
 ) -> Result<Json<DeadLetters>, Problem> {
     let Query(query) = query?;
+    caller.require_source(&query.source)?;
     let letters = on_archive(&state, &query.source, move |archive, source| {
         let limit = query.limit.unwrap_or(100).min(10_000);
         archive.dead_letters(source, Filter { reason: query.reason.as_deref(), limit })
@@ -74,8 +77,10 @@ pub(super) async fn list(
         (status = 404, description = "No such source, or no dead letter there", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     Shared(state): Shared<State>,
+    caller: Caller,
     Path((source, partition, offset)): Path<(String, u32, u64)>,
 ) -> Result<Json<DeadLetterView>, Problem> {
+    caller.require_source(&source)?;
     let found =
         on_archive(&state, &source, move |archive, source| archive.dead_letter(source, partition, offset)).await?;
     let letter = found.ok_or_else(|| {

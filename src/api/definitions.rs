@@ -2,16 +2,18 @@
 
 mod render;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
+use crate::api::access::Caller;
+use crate::api::audit::Done;
 use crate::api::path::Path;
 use crate::api::problem::{Mistake, Problem};
 use crate::kernel::definition::SourceText;
@@ -76,7 +78,7 @@ struct ChangeRow {
 pub(super) struct ApplyQuery {
     /// The revision that was planned against: refused if another came first. Without it, the newest.
     revision: Option<u64>,
-    /// Who applies it, for the history.
+    /// Who applies it, for the history; beside the name of the key, where there is one.
     by: Option<String>,
 }
 
@@ -139,10 +141,11 @@ pub(super) async fn plan(
         (status = 503, description = "The registry or the log is away", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn apply(
     Shared(state): Shared<State>,
+    caller: Caller,
     query: Result<Query<ApplyQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<(Extension<Done>, Json<Changes>), Problem> {
     let Query(query) = query?;
     let files = files(&headers, &body?)?;
     let catalogue = state.catalogues.current();
@@ -152,10 +155,12 @@ pub(super) async fn apply(
     for source in &planned.plan.sources {
         state.log.create_topic(&source.topic, state.partitions).await?;
     }
-    let by = query.by.as_deref().unwrap_or("unknown");
-    let revision = catalogue::apply(&*state.registry, &planned, expected, &files, by, state.clock.now()).await?;
+    let by = caller.name(query.by.as_deref());
+    let revision = catalogue::apply(&*state.registry, &planned, expected, &files, &by, state.clock.now()).await?;
     state.catalogues.refresh(&*state.registry).await.map_err(|error| Problem::internal(&error))?;
-    Ok(Json(changes(revision, &planned.diff)))
+    let changes = changes(revision, &planned.diff);
+    let done = Done(format!("revision {revision}, {} changes", changes.changes.len()));
+    Ok((Extension(done), Json(changes)))
 }
 
 fn files(headers: &HeaderMap, body: &Bytes) -> Result<Vec<SourceText>, Problem> {

@@ -4,7 +4,7 @@ use axum::Router;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::api::State;
+use crate::api::{State, gate};
 
 pub(super) fn head() -> OpenApi {
     let licence = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
@@ -16,7 +16,7 @@ pub(super) fn head() -> OpenApi {
         ))
         .license(Some(licence))
         .build();
-    OpenApiBuilder::new().info(info).build()
+    OpenApiBuilder::new().info(info).components(Some(gate::scheme())).build()
 }
 
 pub(super) fn routes(description: OpenApi) -> Router<State> {

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::event_log::NewRecord;
 use crate::kernel::definition::Source;
 use crate::kernel::event::{self, Envelope, RawRecord};
 use crate::kernel::time::EventTime;
+use crate::registry::access::Scope;
 
 /// What became of the events of one call, once the accepted ones are durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -39,7 +41,8 @@ pub struct EventRejection {
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct IngestQuery {
-    /// Stamp records with their event time, as if they had been ingested when they happened: for history.
+    /// Stamp records with their event time, as if they had been ingested when they happened: for history. Needs the
+    /// scope `admin`.
     #[serde(default)]
     replay: bool,
 }
@@ -60,12 +63,17 @@ pub(super) struct IngestQuery {
 )]
 pub(super) async fn ingest(
     Shared(state): Shared<State>,
+    caller: Caller,
     Path(source): Path<String>,
     query: Result<Query<IngestQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<IngestAnswer>, Problem> {
+    caller.require_source(&source)?;
     let Query(query) = query?;
+    if query.replay {
+        caller.require(Scope::Admin)?;
+    }
     let body = body?;
     let catalogue = state.catalogues.current();
     let source = catalogue

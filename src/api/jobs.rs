@@ -61,6 +61,11 @@ pub struct JobList {
 }
 
 impl JobView {
+    /// The feature service that was asked for, where the job has one.
+    pub(super) fn service(&self) -> &str {
+        self.request["service"].as_str().unwrap_or_default()
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.state == JobState::Done.as_str()
     }

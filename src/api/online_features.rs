@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::json::Rendered;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
@@ -74,19 +75,26 @@ pub struct LookupColumn {
         (status = 200, description = "The values, all as of one instant", body = LookupAnswer),
         (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such service or feature", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Too many rows", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Too many rows, features or values", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Being rebuilt, or the store is away", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn lookup(
     Shared(state): Shared<State>,
+    caller: Caller,
     body: Result<Json<LookupBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(body) = body?;
     let wanted = match (body.service, body.features) {
-        (Some(service), None) => Wanted::Service(service),
-        (None, Some(features)) => Wanted::Features(features),
+        (Some(service), None) => {
+            caller.require_service(&service)?;
+            Wanted::Service(service)
+        }
+        (None, Some(features)) => {
+            caller.require_any_feature()?;
+            Wanted::Features(features)
+        }
         _ => return Err(Problem::bad_request("INVALID_BODY", "give one of `service` and `features`")),
     };
     let keys = body.entities.into_iter().map(|(name, values)| {
@@ -113,9 +121,11 @@ pub(super) async fn lookup(
 )]
 pub(super) async fn lookup_one(
     Shared(state): Shared<State>,
+    caller: Caller,
     Path(service): Path<String>,
     keys: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    caller.require_service(&service)?;
     let Query(keys) = keys?;
     if let Some((_, (name, _))) =
         keys.iter().enumerate().find(|(at, (name, _))| keys[..*at].iter().any(|it| it.0 == *name))

@@ -8,6 +8,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tower_http::timeout::TimeoutError;
 use utoipa::ToSchema;
 
 use crate::event_log;
@@ -116,6 +117,9 @@ impl IntoResponse for Problem {
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }
@@ -131,6 +135,12 @@ impl From<serving::Error> for Problem {
             serving::Error::Length { .. } => Problem::bad_request("LENGTH_MISMATCH", error),
             serving::Error::KeyType { .. } => Problem::bad_request("WRONG_KEY_TYPE", error),
             serving::Error::TooManyRows { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_ROWS", error),
+            serving::Error::TooManyFeatures { .. } => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_FEATURES", error)
+            }
+            serving::Error::TooManyValues { .. } => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_VALUES", error)
+            }
             serving::Error::NotOnline(_) => Problem::bad_request("NOT_ONLINE", error),
             serving::Error::Rebuilding(_) => Problem::unavailable("REBUILDING", error),
             serving::Error::Store(inner) if inner.is_transient() => Problem::unavailable("STORE_UNAVAILABLE", error),
@@ -182,6 +192,10 @@ impl From<BytesRejection> for Problem {
             let detail = "the body is larger than this call takes: send it in parts; see /docs for how much it takes";
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
         }
+        if is_caused_by::<TimeoutError>(&rejection) {
+            let detail = "the body came too slowly, and the call was given up";
+            return Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", detail);
+        }
         Problem::new(rejection.status(), "INVALID_BODY", rejection.body_text())
     }
 }
@@ -205,6 +219,10 @@ pub async fn not_found(uri: Uri) -> Problem {
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("`{method}` is not offered at `{}`; see /docs", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}
+
+fn is_caused_by<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<E>())
 }
 
 /// An error and what caused it, in one line.

@@ -1,10 +1,10 @@
-//! What handlers share: the stores, the drivers' hands, and the limits.
+//! What handlers share: the stores, the drivers' hands, the keys and the limits.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::{Jobs, Phase};
+use crate::api::{Access, Jobs, Lanes, Limits, Phase};
 use crate::archive;
 use crate::clock::Clock;
 use crate::config::Roles;
@@ -37,22 +37,9 @@ pub struct State {
     pub project: Name,
     pub roles: Roles,
     pub phase: watch::Receiver<Phase>,
+    pub access: Access,
     pub limits: Limits,
+    pub lanes: Lanes,
     /// Partitions of topics that an apply creates.
     pub partitions: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub body_bytes: usize,
-    /// Of a training set's spine, which is a whole table.
-    pub spine_bytes: usize,
-    /// Events in one ingest call.
-    pub events: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { body_bytes: 16 << 20, spine_bytes: 256 << 20, events: 50_000 }
-    }
 }

@@ -1,10 +1,8 @@
-//! `/healthz`, `/readyz`, `/metrics`, and the measuring of every request.
+//! `/healthz`, `/readyz`, `/metrics`.
 
-use axum::extract::{MatchedPath, Request, State as Shared};
-use axum::http::{StatusCode, header};
-use axum::middleware::Next;
+use axum::extract::State as Shared;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tokio::time::Instant;
 
 use crate::api::State;
 use crate::api::problem::Problem;
@@ -66,6 +64,10 @@ fn scrape(state: &State) -> Scrape {
     }
     let none: [&str; 0] = [];
     scrape.lookups_unlogged.with_label_values(&none).inc_by(state.serving.sampler.dropped());
+    for (failure, count) in state.serving.store.failures() {
+        scrape.store_reads_failed.with_label_values(&[failure.as_str()]).inc_by(count);
+    }
+    scrape.store_circuit_open.with_label_values(&none).set(i64::from(state.serving.store.is_circuit_open()));
     scrape
 }
 
@@ -80,18 +82,4 @@ fn outcomes(counts: Counts) -> [(&'static str, u64); 8] {
         ("nan_skipped", counts.nan_skipped),
         ("too_long_skipped", counts.too_long_skipped),
     ]
-}
-
-/// Times every request, by the route that it matched and not by its path, so that there are few of them.
-pub(super) async fn measure(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let began = Instant::now();
-    let response = next.run(request).await;
-    let status = response.status();
-    let seconds = state.metrics.request_seconds.with_label_values(&[route.as_str(), status.as_str()]);
-    seconds.observe(began.elapsed().as_secs_f64());
-    if status == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(route, "answered with an internal error");
-    }
-    response
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::jobs::{self, Handle, JobList, JobView};
 use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
@@ -81,11 +82,13 @@ enum ResultFormat {
         (status = 429, description = "Too many jobs wait", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
+    caller: Caller,
     query: Result<Query<TrainingSetQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
     let Query(query) = query?;
+    caller.require_service(&query.service)?;
     let format = spine_format(&headers)?;
     let catalogue = state.catalogues.current();
     let service = catalogue.plan.service(&query.service).cloned();
@@ -126,7 +129,12 @@ pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -
 #[utoipa::path(delete, operation_id = "cancel_training_set", path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
     (status = 200, description = "The job, asked to stop", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn cancel(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Problem> {
+    caller.require_service(state.jobs.get(KIND, &id).await?.service())?;
     Ok(Json(state.jobs.cancel(KIND, &id).await?))
 }
 
@@ -136,12 +144,14 @@ pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>)
     (status = 404, description = "No such training set, or not done", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn data(
     Shared(state): Shared<State>,
+    caller: Caller,
     Path(id): Path<String>,
     query: Result<Query<DataQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     // Also keeps the id from naming any other file.
     let job = state.jobs.get(KIND, &id).await?;
+    caller.require_service(job.service())?;
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }

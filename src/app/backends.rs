@@ -39,9 +39,7 @@ impl Backends {
         address: SocketAddr,
         waiting_for: &watch::Sender<String>,
     ) -> Result<Backends, Error> {
-        let root = &config.data_dir;
-        let cannot_create = |source| Error::Folder { place: root.display().to_string(), source };
-        std::fs::create_dir_all(root).map_err(cannot_create)?;
+        create_data_dir(config)?;
         let log = patiently(waiting_for, async || log(config, address).await).await?;
         let registry = patiently(waiting_for, async || registry(config).await).await?;
         let shards = patiently(waiting_for, async || Ok(registry.shards(SHARDS).await?)).await?;
@@ -49,6 +47,11 @@ impl Backends {
         let folder = patiently(waiting_for, async || folder(config).await).await?;
         Ok(Backends { log, online, registry, folder })
     }
+}
+
+fn create_data_dir(config: &Config) -> Result<(), Error> {
+    let root = &config.data_dir;
+    std::fs::create_dir_all(root).map_err(|source| Error::Folder { place: root.display().to_string(), source })
 }
 
 async fn log(config: &Config, address: SocketAddr) -> Result<Arc<dyn EventLog>, Error> {
@@ -73,11 +76,13 @@ fn instance_id(address: SocketAddr) -> String {
     format!("{}-{address}", host.trim())
 }
 
-async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {
-    Ok(match &config.registry {
-        Some(url) => Arc::new(PostgresRegistry::connect(url, &config.project).await?),
-        None => Arc::new(SqliteRegistry::open(&config.data_dir.join("registry.sqlite"), &config.project).await?),
-    })
+/// The registry alone: for what needs no other part.
+pub async fn registry(config: &Config) -> Result<Arc<dyn Registry>, Error> {
+    if let Some(url) = &config.registry {
+        return Ok(Arc::new(PostgresRegistry::connect(url, &config.project).await?));
+    }
+    create_data_dir(config)?;
+    Ok(Arc::new(SqliteRegistry::open(&config.data_dir.join("registry.sqlite"), &config.project).await?))
 }
 
 async fn online(config: &Config, shards: u16) -> Result<Arc<dyn OnlineStore>, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use crate::api::Phase;
+use crate::api::{Access, Phase};
 use crate::app::backends::Backends;
 use crate::app::promote::Promoter;
 use crate::app::retire::remove_retired;
@@ -24,12 +24,26 @@ use crate::stream;
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 impl App {
-    /// What other processes apply and promote is seen here too. A registry in a file has no others.
-    pub(super) fn run_follow(&mut self, config: &Config, backends: &Backends, catalogues: &Catalogues) {
+    /// What other processes apply and promote is seen here too, and which keys they make and revoke. A registry in a
+    /// file has no others, but for a command that makes keys beside the service.
+    pub(super) fn run_follow(
+        &mut self,
+        config: &Config,
+        backends: &Backends,
+        catalogues: &Catalogues,
+        access: &Access,
+    ) {
+        let every = config.registry_poll;
+        let (access, registry, closing) =
+            (access.clone(), backends.registry.clone(), self.life.reaches(Phase::Closing));
+        self.run(async move {
+            access.follow(&*registry, every, closing).await;
+            Ok(())
+        });
         if config.registry.is_none() {
             return;
         }
-        let (catalogues, registry, every) = (catalogues.clone(), backends.registry.clone(), config.registry_poll);
+        let (catalogues, registry) = (catalogues.clone(), backends.registry.clone());
         let closing = self.life.reaches(Phase::Closing);
         self.run(async move {
             catalogues.follow(&*registry, every, closing).await;

@@ -1,5 +1,7 @@
 //! Calls to a running service. The only file that knows the HTTP client.
 
+use std::fmt;
+
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
@@ -7,8 +9,24 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     base: String,
-    key: Option<String>,
+    key: Option<Key>,
     http: reqwest::Client,
+}
+
+/// An API key, or what was given for one. Nothing shows it.
+#[derive(Clone)]
+pub(super) struct Key(String);
+
+impl From<String> for Key {
+    fn from(text: String) -> Key {
+        Key(text)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
 }
 
 /// What to send, and how it is called.
@@ -19,7 +37,7 @@ pub(super) enum Body {
 }
 
 impl Client {
-    pub fn new(base: &str, key: Option<String>) -> anyhow::Result<Client> {
+    pub fn new(base: &str, key: Option<Key>) -> anyhow::Result<Client> {
         let http = reqwest::Client::builder().tcp_nodelay(true).build().context("the HTTP client cannot start")?;
         Ok(Client { base: base.trim_end_matches('/').to_owned(), key, http })
     }
@@ -51,12 +69,12 @@ impl Client {
     ) -> anyhow::Result<Vec<u8>> {
         let method = method.parse().expect("commands name real methods");
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
+        if let Some(Key(text)) = &self.key {
+            request = request.bearer_auth(text);
         }
         request = match body {
             Body::None => request,
-            Body::Json(json) => request.json(&json),
+            Body::Json(json) => request.header("content-type", "application/json").body(json.to_string()),
             Body::Bytes { content_type, bytes } => request.header("content-type", content_type).body(bytes),
         };
         let response = request.send().await.map_err(|error| self.unreachable(error))?;

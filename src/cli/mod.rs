@@ -11,6 +11,7 @@ mod explain;
 mod get;
 mod ingest;
 mod jobs;
+mod keys;
 mod offline;
 mod output;
 mod rebuild;
@@ -66,6 +67,8 @@ enum Command {
     Rebuild(rebuild::Arguments),
     /// Look at backfills and training sets, and stop them
     Jobs(jobs::Arguments),
+    /// Make, list and revoke API keys
+    Keys(keys::Arguments),
     /// Look at rejected events
     DeadLetters(dead_letters::Arguments),
     /// Print the effective settings and where each came from
@@ -112,6 +115,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Parity(arguments) => offline::parity(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
         Command::Jobs(arguments) => jobs::run(arguments).await,
+        Command::Keys(arguments) => keys::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
     }

@@ -30,6 +30,15 @@ pub(super) struct Settings {
     /// The address to serve on
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Serve beyond loopback without API keys: whoever reaches the address may do anything
+    #[arg(long)]
+    insecure: bool,
+    /// The certificate chain to serve TLS with, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// The name space of this process
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -78,6 +87,8 @@ impl Settings {
         let named = [
             ("data_dir", &self.data_dir),
             ("listen", &self.listen),
+            ("tls_cert", &self.tls_cert),
+            ("tls_key", &self.tls_key),
             ("project", &self.project),
             ("roles", &self.roles),
             ("kafka", &self.kafka),
@@ -86,8 +97,10 @@ impl Settings {
             ("offline", &self.offline),
         ];
         let given = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        let create_topics = self.create_topics.then(|| ("create_topics".to_owned(), "true".to_owned()));
-        given.chain(create_topics).chain(self.set.iter().cloned()).collect()
+        let switches = [("create_topics", self.create_topics), ("insecure", self.insecure)];
+        let switched = switches.into_iter().filter(|(_, on)| *on);
+        let switched = switched.map(|(name, _)| (name.to_owned(), "true".to_owned()));
+        given.chain(switched).chain(self.set.iter().cloned()).collect()
     }
 
     fn file(&self) -> anyhow::Result<Option<File>> {

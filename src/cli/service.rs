@@ -4,8 +4,9 @@
 use anyhow::Context;
 
 use crate::app::App;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Key};
 use crate::cli::serve::Settings;
+use crate::config::Config;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Connection {
@@ -14,7 +15,7 @@ pub(super) struct Connection {
     url: String,
     /// The API key to send
     #[arg(long, env = "FRESHET_API_KEY", hide_env_values = true, value_name = "KEY")]
-    api_key: Option<String>,
+    api_key: Option<Key>,
 }
 
 impl Connection {
@@ -42,14 +43,22 @@ pub(super) struct Service {
 }
 
 impl LocalOrRemote {
+    /// The settings, where the command works without a service.
+    pub fn local_config(&self) -> anyhow::Result<Option<Config>> {
+        self.local.then(|| self.settings.config()).transpose()
+    }
+
+    /// The service that runs elsewhere.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        self.connection.client()
+    }
+
     pub async fn connect(&self) -> anyhow::Result<Service> {
-        if !self.local {
-            return Ok(Service { client: self.connection.client()?, app: None });
-        }
-        let mut config = self.settings.config()?;
-        config.listen = "127.0.0.1:0".parse().expect("an address");
-        let app = App::start(config).await.context("cannot work on the data folder")?;
-        Ok(Service { client: Client::new(&app.url(), None)?, app: Some(app) })
+        let Some(config) = self.local_config()? else {
+            return Ok(Service { client: self.client()?, app: None });
+        };
+        let (app, key) = App::start_alone(config).await.context("cannot work on the data folder")?;
+        Ok(Service { client: Client::new(&app.url(), Some(key.reveal().to_owned().into()))?, app: Some(app) })
     }
 }
 

@@ -34,9 +34,24 @@ impl fmt::Display for Origin {
 }
 
 /// Name, default, and what it is.
-pub(super) const SETTINGS: [(&str, &str, &str); 23] = [
+pub(super) const SETTINGS: [(&str, &str, &str); 34] = [
     ("data_dir", "freshet-data", "where the embedded parts keep their data"),
     ("listen", "127.0.0.1:6566", "the address to serve on"),
+    ("insecure", "false", "whether to serve beyond loopback a project that has no API keys"),
+    ("tls_cert", "", "PEM file of the certificate chain to serve TLS with; empty: in the clear"),
+    ("tls_key", "", "PEM file of its private key"),
+    ("max_body_mb", "16", "the largest body of a call; a training set's spine may have 256 MB"),
+    ("max_lookups", "512", "lookups that are answered at once; more are refused with 503"),
+    ("max_ingests", "64", "ingest calls that are answered at once; more are refused with 503"),
+    ("request_timeout_ms", "10000", "how long a lookup or an ingest call may take"),
+    ("body_timeout_ms", "5000", "how long a client may pause within a body"),
+    ("store_timeout_ms", "1000", "how long a lookup waits for the online store"),
+    ("max_connections", "10000", "connections at once; more wait"),
+    (
+        "idle_timeout_ms",
+        "75000",
+        "how long a connection may be idle, or take nothing of its answer; longer than a balancer's own",
+    ),
     ("project", "default", "the name space of this process"),
     ("roles", "api,stream,archive", "what this process does of the work"),
     ("kafka", "", "brokers of the event log, `host:port,host:port`; empty: embedded"),

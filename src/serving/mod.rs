@@ -7,6 +7,8 @@
 //! One lookup has one as-of for all its rows, read once they have arrived; it takes every version from one
 //! snapshot of the catalogue; each row is read atomically, and once, however many features or request rows name it.
 
+mod breaker;
+mod reader;
 mod resolve;
 pub mod sample;
 
@@ -21,14 +23,22 @@ use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueType};
-use crate::online::{self, OnlineStore, StoredRow};
+use crate::online::{self, StoredRow};
 use crate::registry::catalogue::Catalogue;
+
+pub use reader::{Failure, Reader};
 
 use resolve::ResolvedView;
 use sample::Sampler;
 
 /// The most rows that one lookup may ask for.
 pub const MOST_ROWS: usize = 10_000;
+
+/// The most features, those that are named twice counted twice.
+pub const MOST_FEATURES: usize = 2_000;
+
+/// The most values: rows times features. An answer is made in memory.
+pub const MOST_VALUES: usize = 2_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -81,6 +91,10 @@ pub enum Error {
     KeyType { key: String, row: usize, found: &'static str, expected: ValueType },
     #[error("the lookup has {rows} rows, and at most {MOST_ROWS} are answered at once")]
     TooManyRows { rows: usize },
+    #[error("the lookup names {features} features, and at most {MOST_FEATURES} are answered at once")]
+    TooManyFeatures { features: usize },
+    #[error("the lookup has {rows} rows of {features} features, and at most {MOST_VALUES} values are answered at once")]
+    TooManyValues { rows: usize, features: usize },
     #[error("view `{0}` is declared with `online: false`: it is for backfills and training sets alone")]
     NotOnline(Name),
     #[error("view `{0}` is being built from the log and is not served yet")]
@@ -94,7 +108,7 @@ pub enum Error {
 /// Answers lookups. Cheap to clone; a clone shares the store.
 #[derive(Clone)]
 pub struct Serving {
-    pub store: Arc<dyn OnlineStore>,
+    pub store: Reader,
     pub clock: Clock,
     /// Keeps some of the answers for parity.
     pub sampler: Sampler,

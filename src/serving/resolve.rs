@@ -8,7 +8,7 @@ use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
-use crate::serving::{Error, MOST_ROWS, Request, Wanted};
+use crate::serving::{Error, MOST_FEATURES, MOST_ROWS, MOST_VALUES, Request, Wanted};
 
 pub(super) struct Resolved {
     pub views: Vec<ResolvedView>,
@@ -25,6 +25,7 @@ pub(super) struct ResolvedView {
 pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolved, Error> {
     let rows = row_count(request)?;
     let wanted = wanted_features(catalogue, &request.wanted)?;
+    refuse_too_many(rows, wanted.len())?;
     let mut resolved = Resolved { views: Vec::new(), columns: Vec::with_capacity(wanted.len()) };
     for feature in wanted {
         let known = resolved.views.iter().position(|view| view.plan.name == feature.view);
@@ -59,6 +60,16 @@ fn row_count(request: &Request) -> Result<usize, Error> {
         return Err(Error::TooManyRows { rows: expected });
     }
     Ok(expected)
+}
+
+fn refuse_too_many(rows: usize, features: usize) -> Result<(), Error> {
+    if features > MOST_FEATURES {
+        return Err(Error::TooManyFeatures { features });
+    }
+    if rows * features > MOST_VALUES {
+        return Err(Error::TooManyValues { rows, features });
+    }
+    Ok(())
 }
 
 fn wanted_features(catalogue: &Catalogue, wanted: &Wanted) -> Result<Vec<FeatureRef>, Error> {

@@ -3,7 +3,7 @@
 //! have) do not add up.
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Upper bounds in seconds, from 100 µs to 10 s.
 const SECONDS: [f64; 16] =
@@ -23,6 +23,15 @@ pub struct Metrics {
     pub events_accepted: IntCounterVec,
     /// `source`, `reason`: events refused by HTTP ingest.
     pub events_rejected: IntCounterVec,
+    pub connections: IntGauge,
+    /// `lane`.
+    pub requests_in_flight: IntGaugeVec,
+    /// `lane`: refused, for as many were being answered as are.
+    pub requests_shed: IntCounterVec,
+    /// `lane`: given up, for they took too long.
+    pub requests_timed_out: IntCounterVec,
+    /// `code`: refused for want of a key that allows them.
+    pub requests_refused: IntCounterVec,
 }
 
 impl Metrics {
@@ -33,6 +42,10 @@ impl Metrics {
         let overflowed = "Values read that are null because they did not fit their type";
         let accepted = "Events acknowledged by HTTP ingest";
         let rejected = "Events refused by HTTP ingest";
+        let connections = IntGauge::new("freshet_connections", "Open HTTP connections");
+        let shed = "Requests refused because too many were being answered";
+        let timed_out = "Requests given up because they took too long";
+        let refused = "Requests refused for want of a key that allows them";
         Metrics {
             request_seconds: registered(&registry, request_seconds),
             values_served: counter(
@@ -44,6 +57,16 @@ impl Metrics {
             values_overflowed: counter(&registry, "freshet_values_overflowed_total", overflowed, &["view"]),
             events_accepted: counter(&registry, "freshet_events_accepted_total", accepted, &["source"]),
             events_rejected: counter(&registry, "freshet_events_rejected_total", rejected, &["source", "reason"]),
+            connections: registered(&registry, connections),
+            requests_in_flight: gauge(
+                &registry,
+                "freshet_requests_in_flight",
+                "Requests that are being answered",
+                &["lane"],
+            ),
+            requests_shed: counter(&registry, "freshet_requests_shed_total", shed, &["lane"]),
+            requests_timed_out: counter(&registry, "freshet_requests_timed_out_total", timed_out, &["lane"]),
+            requests_refused: counter(&registry, "freshet_requests_refused_total", refused, &["code"]),
             registry,
         }
     }
@@ -78,6 +101,10 @@ pub struct Scrape {
     pub newest_event_time_ms: IntGaugeVec,
     /// Looked-up rows that parity misses, for too many came at once.
     pub lookups_unlogged: IntCounterVec,
+    /// `reason`: reads of the online store for lookups that had no answer.
+    pub store_reads_failed: IntCounterVec,
+    /// 1 while lookups are refused because the online store has been failing.
+    pub store_circuit_open: IntGaugeVec,
 }
 
 impl Scrape {
@@ -89,6 +116,8 @@ impl Scrape {
         let newest = "Newest event time that was folded";
         let refused = "Flushes of which the online store wrote nothing";
         let unlogged = "Lookups that were to be kept for parity and were not";
+        let failed = "Reads of the online store for lookups that had no answer";
+        let circuit = "1 while lookups are refused because the online store has been failing";
         let partition = ["topic", "partition"];
         Scrape {
             events_folded: counter(&registry, "freshet_events_folded_total", folded, &["view", "version", "outcome"]),
@@ -98,6 +127,8 @@ impl Scrape {
             lag_records: gauge(&registry, "freshet_lag_records", "Records that lookups do not see yet", &partition),
             newest_event_time_ms: gauge(&registry, "freshet_newest_event_time_ms", newest, &partition),
             lookups_unlogged: counter(&registry, "freshet_lookups_unlogged_total", unlogged, &[]),
+            store_reads_failed: counter(&registry, "freshet_store_reads_failed_total", failed, &["reason"]),
+            store_circuit_open: gauge(&registry, "freshet_store_circuit_open", circuit, &[]),
             registry,
         }
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Api {
     base: String,
+    key: Option<String>,
     http: reqwest::Client,
 }
 
@@ -13,12 +14,18 @@ pub struct Api {
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
+    pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Api {
     pub fn new(base: &str) -> Api {
-        Api { base: base.to_owned(), http: reqwest::Client::new() }
+        Api { base: base.to_owned(), key: None, http: reqwest::Client::new() }
+    }
+
+    /// The same service, called with an API key.
+    pub fn with_key(&self, key: &str) -> Api {
+        Api { key: Some(key.to_owned()), ..self.clone() }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -46,11 +53,15 @@ impl Api {
         if !content_type.is_empty() {
             request = request.header("content-type", content_type);
         }
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
         let response = request.send().await?;
         let status = response.status().as_u16();
-        let content_type = response.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
+        let headers = response.headers().clone();
         let body = response.bytes().await?.to_vec();
-        Ok(Answer { status, content_type: content_type.unwrap_or_default(), body })
+        let answer = Answer { status, content_type: String::new(), headers, body };
+        Ok(Answer { content_type: answer.header("content-type").to_owned(), ..answer })
     }
 }
 
@@ -59,6 +70,11 @@ impl Answer {
     pub fn json(&self) -> Value {
         assert!((200..300).contains(&self.status), "{self}");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// Empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
     pub fn text(&self) -> String {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use crate::api::gate::Form;
 use crate::api::problem::Problem;
 use crate::event_log;
 use crate::serving;
@@ -16,6 +17,13 @@ use crate::serving;
 #[schema(example = r#"{"module":"feast.errors","class":"FeatureViewNotFoundException","message":"..."}"#)]
 #[allow(dead_code, reason = "describes what a failure is written as")]
 pub(super) struct FeastFailure(String);
+
+/// How a gate before these calls says no.
+pub(super) const FORM: Form = Form {
+    answer: |problem| Failure::from(problem).into_response(),
+    content_type: "application/json",
+    schema: "FeastFailure",
+};
 
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -101,6 +109,9 @@ impl IntoResponse for Failure {
         let mut response = (self.status, Json(detail.to_string())).into_response();
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::online_features::count;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::Plan;
@@ -42,6 +43,13 @@ pub(super) struct FeastLookup {
     include_feature_view_version_metadata: bool,
 }
 
+impl FeastLookup {
+    /// An empty name is none, as in Python.
+    fn service(&self) -> Option<&str> {
+        self.feature_service.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
 /// Look up features as Feast's client does
 #[utoipa::path(
     post, operation_id = "get_online_features", path = "/get-online-features", tag = "feast", request_body = FeastLookup,
@@ -56,9 +64,14 @@ pub(super) struct FeastLookup {
 )]
 pub(super) async fn lookup(
     Shared(state): Shared<State>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let asked: FeastLookup = parse(body)?;
+    match asked.service() {
+        Some(service) => caller.require_service(service)?,
+        None => caller.require_any_feature()?,
+    }
     let catalogue = state.catalogues.current();
     let features = wanted(&catalogue.plan, &state.project, &asked)?;
     let names = names(&features, asked.full_feature_names)?;
@@ -79,8 +92,7 @@ pub(super) async fn lookup(
 }
 
 fn wanted(plan: &Plan, project: &Name, asked: &FeastLookup) -> Result<Vec<FeatureRef>, Failure> {
-    // An empty name is none, as in Python.
-    if let Some(name) = asked.feature_service.as_ref().filter(|name| !name.is_empty()) {
+    if let Some(name) = asked.service() {
         let missing = || {
             let message = format!("Feature service {name} does not exist in project {project}");
             Failure::not_found(Class::FeatureServiceNotFound, message)

@@ -25,17 +25,20 @@ use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::gate::Gate;
+use crate::api::limits::Lane;
 use crate::api::problem::Problem;
 use crate::api::{State, readiness};
+use crate::registry::access::Scope;
 
 use failure::Failure;
 
-pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new()
-        .routes(routes!(lookup::lookup))
-        .routes(routes!(push::push))
-        .routes(routes!(write::write))
-        .routes(routes!(health))
+pub(super) fn routes(state: Option<&State>) -> OpenApiRouter<State> {
+    let lookups = OpenApiRouter::new().routes(routes!(lookup::lookup));
+    let events = OpenApiRouter::new().routes(routes!(push::push)).routes(routes!(write::write));
+    let lookups = Gate::new(Scope::Read, Lane::Lookup).in_form(failure::FORM).before(lookups, state);
+    let events = Gate::new(Scope::Ingest, Lane::Ingest).in_form(failure::FORM).before(events, state);
+    lookups.merge(events).routes(routes!(health))
 }
 
 /// Whether the process does its work, as Feast's server is asked

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::events::{self, Stamping, accept};
 use crate::kernel::definition::Source;
 
@@ -53,9 +54,11 @@ enum PushTarget {
 )]
 pub(super) async fn push(
     Shared(state): Shared<State>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Failure> {
     let pushed: FeastPush = parse(body)?;
+    caller.require_source(&pushed.push_source_name)?;
     if pushed.to == PushTarget::Offline {
         let message = "events are seen online and offline alike: push `to` \"online_and_offline\"";
         return Err(Failure::bad_request(message));

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::kernel::plan::{FeaturePlan, ViewPlan};
 
 use super::failure::{Class, Failure, FeastFailure};
@@ -45,6 +46,7 @@ pub(super) struct FeastWrite {
 )]
 pub(super) async fn write(
     Shared(state): Shared<State>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<()>, Failure> {
     let asked: FeastWrite = parse(body)?;
@@ -54,6 +56,7 @@ pub(super) async fn write(
         let message = format!("Feature view {name} does not exist in project {}", state.project);
         Failure::not_found(Class::FeatureViewNotFound, message)
     })?;
+    caller.require_source(view.source.name.as_str())?;
     let frame = Frame::parse(asked.df)?;
     let fields: Vec<Option<usize>> = frame.names().map(|column| field(view, column)).collect::<Result<_, _>>()?;
     let events = frame.events(&view.source, &fields)?;

@@ -1,13 +1,16 @@
 //! The HTTP API of a whole service, in this process: what users and their programs see.
 
+mod access;
 mod definitions;
 mod feast;
 mod feast_client;
 mod ingest;
 mod jobs;
+mod limits;
 mod lookups;
 mod rebuilds;
 mod system;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,9 +34,9 @@ const CLICKS: &str = r#"[
     {"id":"c4","at":"2026-01-01T12:30:00Z","user_id":"u2"}
 ]"#;
 
-struct Service {
+pub struct Service {
     app: App,
-    api: Api,
+    pub api: Api,
     folder: TempDir,
 }
 
@@ -45,8 +48,18 @@ impl Service {
         Service { app, api, folder }
     }
 
+    /// With settings of its own, and the shop.
+    async fn shop_with(settings: &[(&str, &str)]) -> Service {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (app, api) = start_with(folder.path(), settings).await;
+        let service = Service { app, api, folder };
+        service.apply(SHOP).await.json();
+        service.settle().await;
+        service
+    }
+
     /// With the shop, which lookups see.
-    async fn shop() -> Service {
+    pub async fn shop() -> Service {
         let service = Service::empty().await;
         service.apply(SHOP).await.json();
         service.settle().await;
@@ -75,22 +88,26 @@ impl Service {
         until("the service is up to date", async || Some(self.api.get("/v1/status").await.json()).filter(done)).await;
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.app.stop().await.expect("it stops cleanly");
     }
 }
 
 async fn start(folder: &Path) -> (App, Api) {
-    let mut settings = BTreeMap::from([("data_dir".to_owned(), folder.display().to_string())]);
-    for (name, value) in
-        [("listen", "127.0.0.1:0"), ("archive_interval_ms", "50"), ("parity_sample", "1"), ("partitions", "2")]
-    {
-        settings.insert(name.to_owned(), value.to_owned());
-    }
-    let config = Config::resolve(&settings, |_| None, None).expect("the settings are right");
-    let app = App::start(config).await.expect("it starts");
+    start_with(folder, &[]).await
+}
+
+async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> (App, Api) {
+    let app = App::start(config(folder, settings)).await.expect("it starts");
     let api = Api::new(&app.url());
     (app, api)
+}
+
+fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
+    let mut all = BTreeMap::from([("data_dir".to_owned(), folder.display().to_string())]);
+    let usual = [("listen", "127.0.0.1:0"), ("archive_interval_ms", "50"), ("parity_sample", "1"), ("partitions", "2")];
+    all.extend(usual.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    Config::resolve(&all, |_| None, None).expect("the settings are right")
 }
 
 /// Asks again until there is an answer; half a minute is for machines that are busy otherwise.

@@ -1,0 +1,205 @@
+//! Who may call: the project's keys as this process knows them, and what a request's key allows.
+//!
+//! A project without keys is **open**: whoever reaches the service may do anything, so it listens on loopback alone
+//! unless it was told otherwise. Once the project has had a key, it is closed to everybody without one, for good: when
+//! the last key is revoked, the way in is `freshet keys create --local`, for those who can write to the registry.
+//!
+//! Keys are looked up in memory. The registry is asked twice a second whether they have changed; while it is away, they
+//! stay as they were last read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::api::problem::Problem;
+use crate::kernel::name::Name;
+use crate::registry::access::{ApiKey, Digest, KeyText, Scope};
+use crate::registry::{self, Registry};
+
+/// How often other processes are asked for keys that they made or revoked, at the least.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// The keys of a project. Clones share them.
+#[derive(Clone)]
+pub struct Access {
+    ring: watch::Sender<Arc<Ring>>,
+    /// Of the process itself, which nobody else has: for commands that run a service of their own.
+    own: Option<Digest>,
+}
+
+#[derive(Default)]
+struct Ring {
+    by_id: HashMap<String, Arc<ApiKey>>,
+    /// Whether there ever was a key.
+    is_closed: bool,
+}
+
+impl Access {
+    /// The keys as they are now; with `own`, nobody without a key may call, whatever the registry has.
+    pub async fn load(registry: &dyn Registry, own: Option<&KeyText>) -> Result<Access, registry::Error> {
+        let access = Access { ring: watch::Sender::default(), own: own.map(KeyText::digest) };
+        access.refresh(registry).await?;
+        Ok(access)
+    }
+
+    /// Whether everybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.own.is_none() && !self.ring.borrow().is_closed
+    }
+
+    pub async fn refresh(&self, registry: &dyn Registry) -> Result<(), registry::Error> {
+        let keys = registry.keys().await?;
+        let is_closed = !keys.is_empty();
+        let valid = keys.into_iter().filter(|key| key.revoked.is_none());
+        let by_id = valid.map(|key| (key.id.clone(), Arc::new(key))).collect();
+        self.ring.send_replace(Arc::new(Ring { by_id, is_closed }));
+        Ok(())
+    }
+
+    /// Learns of keys that others made or revoked, until `closing`; asks at least twice a second.
+    pub async fn follow(&self, registry: &dyn Registry, every: Duration, closing: impl Future<Output = ()>) {
+        let mut closing = std::pin::pin!(closing);
+        let mut ticks = tokio::time::interval(every.min(ASK_EVERY));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut seen, mut told) = (None, false);
+        loop {
+            tokio::select! { () = &mut closing => return, _ = ticks.tick() => {} }
+            match self.catch_up(registry, &mut seen).await {
+                Err(error) if !told => tracing::warn!(%error, "API keys stay as they were last read; trying again"),
+                _ => {}
+            }
+            told = seen.is_none();
+        }
+    }
+
+    /// `seen` is none where the keys may be older than the registry's.
+    async fn catch_up(&self, registry: &dyn Registry, seen: &mut Option<u64>) -> Result<(), registry::Error> {
+        let before = seen.take();
+        let changes = registry.changes().await?;
+        if before != Some(changes) {
+            self.refresh(registry).await?;
+        }
+        *seen = Some(changes);
+        Ok(())
+    }
+
+    /// Who sends a request with these headers.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        if self.is_open() {
+            return Ok(Caller(Who::Anybody));
+        }
+        let Some(sent) = headers.get(header::AUTHORIZATION) else {
+            let detail = "the call needs an API key: send `Authorization: Bearer KEY`; commands take it from \
+                          FRESHET_API_KEY; `freshet keys create` makes one";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "API_KEY_MISSING", detail));
+        };
+        let text = sent.to_str().ok().and_then(bearer).and_then(KeyText::parse);
+        text.and_then(|text| self.find(&text)).ok_or_else(|| {
+            let detail = "the API key is not one of this project, or was revoked: `freshet keys list` shows which are";
+            Problem::new(StatusCode::UNAUTHORIZED, "API_KEY_INVALID", detail)
+        })
+    }
+
+    /// Takes as long for an unknown key as for a wrong secret: one digest, one comparison.
+    fn find(&self, text: &KeyText) -> Option<Caller> {
+        let digest = text.digest();
+        if self.own == Some(digest) {
+            return Some(Caller(Who::Itself));
+        }
+        let key = self.ring.borrow().by_id.get(text.id()).cloned();
+        let known = key.as_ref().map_or(Digest::NONE, |key| key.digest);
+        key.filter(|_| known == digest).map(|key| Caller(Who::Key(key)))
+    }
+}
+
+/// The scheme's name may be written in any case.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, text) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
+/// Who sent a request, and so what it may do.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Who);
+
+#[derive(Clone, Debug)]
+enum Who {
+    /// The service is open.
+    Anybody,
+    /// A command, of the service that it runs itself.
+    Itself,
+    Key(Arc<ApiKey>),
+}
+
+impl Caller {
+    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+        match self.key().filter(|key| !key.allows(scope)) {
+            None => Ok(()),
+            Some(key) => {
+                let has: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+                let scope = scope.as_str();
+                let detail =
+                    format!("the call needs the scope `{scope}`, and key `{}` has {}", key.name, has.join(", "));
+                Err(Problem::new(StatusCode::FORBIDDEN, "SCOPE_MISSING", detail))
+            }
+        }
+    }
+
+    /// Whether features may be named without a service that has them.
+    pub fn require_any_feature(&self) -> Result<(), Problem> {
+        let Some(key) = self.key().filter(|key| !key.services.is_empty()) else { return Ok(()) };
+        let detail =
+            format!("key `{}` reads the services {}: name one instead of features", key.name, names(&key.services));
+        Err(Problem::new(StatusCode::FORBIDDEN, "BEYOND_KEY", detail))
+    }
+
+    pub fn require_service(&self, service: &str) -> Result<(), Problem> {
+        self.require_named("feature service", service, |key| &key.services)
+    }
+
+    pub fn require_source(&self, source: &str) -> Result<(), Problem> {
+        self.require_named("source", source, |key| &key.sources)
+    }
+
+    /// For the history and the audit log. `claimed` is what the request says of who sends it.
+    pub fn name(&self, claimed: Option<&str>) -> String {
+        match (&self.0, claimed) {
+            (Who::Key(key), Some(claimed)) => format!("{claimed} (key {}, {})", key.id, key.name),
+            (Who::Key(key), None) => format!("key {}, {}", key.id, key.name),
+            (Who::Anybody | Who::Itself, claimed) => claimed.unwrap_or("unknown").to_owned(),
+        }
+    }
+
+    pub fn key(&self) -> Option<&ApiKey> {
+        match &self.0 {
+            Who::Key(key) => Some(key),
+            Who::Anybody | Who::Itself => None,
+        }
+    }
+
+    fn require_named(&self, kind: &str, name: &str, limit: fn(&ApiKey) -> &Vec<Name>) -> Result<(), Problem> {
+        let beyond = |key: &&ApiKey| !limit(key).is_empty() && !limit(key).iter().any(|it| *it == *name);
+        let Some(key) = self.key().filter(beyond) else { return Ok(()) };
+        let detail = format!("key `{}` is limited to {}, and `{name}` is another {kind}", key.name, names(limit(key)));
+        Err(Problem::new(StatusCode::FORBIDDEN, "BEYOND_KEY", detail))
+    }
+}
+
+fn names(names: &[Name]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// As the gate has found it.
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Self::Rejection> {
+        Ok(parts.extensions.get::<Caller>().expect("the call is behind a gate").clone())
+    }
+}
