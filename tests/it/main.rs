@@ -9,6 +9,7 @@ mod cluster;
 mod exact_ratio;
 mod generations;
 mod golden_codec;
+mod hostile;
 mod http;
 mod kernel_property;
 mod kernel_rules;

@@ -1,0 +1,70 @@
+//! Requests that nobody meant are answered as the caller's mistakes.
+
+use serde_json::Value;
+
+use super::{changed, definitions, events};
+use crate::kernel_property::seeds;
+use crate::service::Service;
+
+const CASES: u64 = 1_500;
+
+/// Right bodies for some call each; every call gets all of them.
+fn corpus() -> Vec<Vec<u8>> {
+    let bodies = [
+        r#"{"service":"shelf","entities":{"item_id":[7,8,null]},"include":["statuses","event_times"]}"#,
+        r#"{"features":["activity:clicks","visits"],"entities":{"user_id":["u1","é"]}}"#,
+        r#"{"files":[{"path":"a.yaml","text":"kind: entity\nname: user\nkeys: [{ name: user_id, type: string }]\n"}]}"#,
+        r#"{"view":"activity","from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z","every":"1h"}"#,
+        r#"{"views":["activity"]}"#,
+        r#"{"name":"ranker","scopes":["read"],"services":["shelf"],"sources":[]}"#,
+        "user_id,event_timestamp,label\nu1,2026-01-01T13:00:00Z,1\nu2,2026-01-01T14:00:00Z,0\n",
+    ];
+    let bodies = bodies.iter().map(|body| body.as_bytes().to_vec());
+    bodies.chain(events::corpus()).chain(definitions::corpus()).collect()
+}
+
+const CALLS: [(&str, &str); 12] = [
+    ("POST", "/v1/online-features"),
+    ("POST", "/v1/sources/clicks/events"),
+    ("POST", "/v1/sources/clicks/events?replay=true"),
+    ("POST", "/v1/definitions/plan"),
+    ("POST", "/v1/training-sets?service=shelf"),
+    ("POST", "/v1/training-sets?service=recommender&knowledge=event_time"),
+    ("POST", "/v1/rebuilds"),
+    ("POST", "/v1/backfills"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/online-features/shelf?item_id="),
+    ("GET", "/v1/dead-letters?source=clicks&reason="),
+    ("DELETE", "/v1/keys/"),
+];
+
+const TYPES: [&str; 6] =
+    ["application/json", "application/yaml", "application/x-ndjson", "text/csv", "application/vnd.apache.parquet", ""];
+
+#[tokio::test]
+async fn requests_that_nobody_meant_are_the_callers_mistakes() {
+    let shop = Service::shop().await;
+    let corpus = corpus();
+    for seed in seeds(CASES) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let body = changed(&mut rng, &corpus);
+        let (method, path) = *rng.choice(&CALLS).expect("there are calls");
+        let content_type = *rng.choice(&TYPES).expect("there are types");
+        let in_path = if path.ends_with(['=', '/']) { escaped(&body[..body.len().min(200)]) } else { String::new() };
+        let answer = shop.api.call(method, &format!("{path}{in_path}"), content_type, body.clone()).await;
+        let answer = answer.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let said = format!("seed {seed}: FRESHET_SEED={seed} repeats it: {method} {path}\n{answer}");
+        // A view that a rebuild of an earlier request is building is not served: that is an answer too.
+        assert!(answer.status < 500 || answer.status == 503, "{said}");
+        if answer.status >= 400 {
+            let body: Value = serde_json::from_slice(&answer.body).expect(&said);
+            assert!(body["code"].is_string() && body["detail"].is_string(), "{said}");
+        }
+    }
+    assert_eq!(shop.api.get("/healthz").await.status, 200);
+    shop.stop().await;
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("%{byte:02x}")).collect()
+}
