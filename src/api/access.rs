@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::api::problem::Problem;
@@ -29,6 +29,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Access {
     ring: watch::Sender<Arc<Ring>>,
+    /// Held while one refreshes, so that older keys never replace newer ones.
+    refreshing: Arc<Mutex<()>>,
     /// Of the process itself, which nobody else has: for commands that run a service of their own.
     own: Option<Digest>,
 }
@@ -43,7 +45,8 @@ struct Ring {
 impl Access {
     /// The keys as they are now; with `own`, nobody without a key may call, whatever the registry has.
     pub async fn load(registry: &dyn Registry, own: Option<&KeyText>) -> Result<Access, registry::Error> {
-        let access = Access { ring: watch::Sender::default(), own: own.map(KeyText::digest) };
+        let (ring, refreshing) = (watch::Sender::default(), Arc::default());
+        let access = Access { ring, refreshing, own: own.map(KeyText::digest) };
         access.refresh(registry).await?;
         Ok(access)
     }
@@ -54,6 +57,7 @@ impl Access {
     }
 
     pub async fn refresh(&self, registry: &dyn Registry) -> Result<(), registry::Error> {
+        let _turn = self.refreshing.lock().await;
         let keys = registry.keys().await?;
         let is_closed = !keys.is_empty();
         let valid = keys.into_iter().filter(|key| key.revoked.is_none());

@@ -25,7 +25,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 impl App {
     /// What other processes apply and promote is seen here too, and which keys they make and revoke. A registry in a
-    /// file has no others, but for a command that makes keys beside the service.
+    /// file has no other service, but commands that make keys; and a caller may break off between the commit of an apply
+    /// and its end, so that this process hears of it here.
     pub(super) fn run_follow(
         &mut self,
         config: &Config,
@@ -33,20 +34,13 @@ impl App {
         catalogues: &Catalogues,
         access: &Access,
     ) {
-        let every = config.registry_poll;
-        let (access, registry, closing) =
-            (access.clone(), backends.registry.clone(), self.life.reaches(Phase::Closing));
+        let (every, registry) = (config.registry_poll, backends.registry.clone());
+        let (catalogues, access) = (catalogues.clone(), access.clone());
+        let (no_more_keys, no_more_changes) = (self.life.reaches(Phase::Closing), self.life.reaches(Phase::Closing));
         self.run(async move {
-            access.follow(&*registry, every, closing).await;
-            Ok(())
-        });
-        if config.registry.is_none() {
-            return;
-        }
-        let (catalogues, registry) = (catalogues.clone(), backends.registry.clone());
-        let closing = self.life.reaches(Phase::Closing);
-        self.run(async move {
-            catalogues.follow(&*registry, every, closing).await;
+            let keys = access.follow(&*registry, every, no_more_keys);
+            let changes = catalogues.follow(&*registry, every, no_more_changes);
+            tokio::join!(keys, changes);
             Ok(())
         });
     }
