@@ -334,6 +334,18 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_and_its_key_come_together_and_limits_are_numbers() {
+        expect_test::expect![[r#"
+            setting `tls_key` (from default): it is empty: name the PEM file with the key of `tls_cert`
+            setting `insecure` (from flag): `maybe` is not `true` or `false`
+            setting `max_lookups` (from flag): `0` is not a whole number from 1 to 1048576"#]]
+        .assert_eq(&mistakes(&[("tls_cert", "a.pem"), ("insecure", "maybe"), ("max_lookups", "0")]));
+        let http = resolve(&[("tls_cert", "a.pem"), ("tls_key", "b.pem")], &[], "").expect("all right").http;
+        assert_eq!(http.tls, Some(Tls { cert: "a.pem".into(), key: "b.pem".into() }));
+        assert!(!http.insecure);
+    }
+
+    #[test]
     fn a_shutdown_waits_for_load_balancers_only_where_there_may_be_one() {
         let delay = |flags: &[(&str, &str)]| resolve(flags, &[], "").expect("all right").drain_delay.as_millis();
         assert_eq!(delay(&[("listen", "127.0.0.1:1")]), 0);

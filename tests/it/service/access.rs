@@ -1,7 +1,7 @@
 //! Keys, what each of them may do, and the audit log.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use expect_test::expect;
 use freshet::app::App;
@@ -262,6 +262,47 @@ async fn nothing_that_a_key_could_be_made_from_is_shown_or_kept() {
     let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
     assert!(!holds(&kept) && !holds(&log));
     service.stop().await;
+}
+
+/// Killed when the test is done with it, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended before: then there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where the service of a log file answers, once the file says so.
+async fn url_in(log: &Path) -> String {
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        Some(line["fields"]["url"].as_str()?.to_owned())
+    };
+    until("it serves", async || std::fs::read_to_string(log).ok()?.lines().find_map(line)).await
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_holds_a_key_however_much_is_logged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("service.txt");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
+    command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    let file = std::fs::File::create(&log).expect("created");
+    let service = Running(command.env("FRESHET_LOG", "trace").stderr(file).spawn().expect("the binary was built"));
+    let api = Api::new(&url_in(&log).await);
+    let key = key(&api, json!({ "name": "ops", "scopes": ["admin"] })).await;
+    let admin = api.with_key(&key);
+    assert_eq!(admin.get("/v1/definitions").await.status, 200);
+    assert_eq!(admin.get("/v1/definitions/entity/none").await.status, 404);
+    assert_eq!(api.with_key(&key.replace(id_of(&key), "0123456789ab")).get("/v1/status").await.status, 401);
+    drop(service);
+    let text = std::fs::read_to_string(&log).expect("it is text");
+    assert!(text.contains(id_of(&key)), "what was done with the key is told by its id");
+    let secret = key.splitn(3, '_').nth(2).expect("a key has a secret");
+    assert!(!text.contains(secret));
 }
 
 #[tokio::test]
