@@ -24,7 +24,7 @@ use crate::kernel::plan::Plan;
 use crate::kernel::value::ValueType;
 use crate::offline::{Archive, Folder, Format, Limits, ResultWriter, SpineColumns, convert, spine};
 use crate::telemetry::Watch;
-use crate::training::{self, Cut};
+use crate::training::{self, Job, Resources};
 
 const KIND: &str = "training_set";
 
@@ -210,21 +210,20 @@ impl Asked {
         let request = training::Request { features, spine: &spine, label_time: &self.label_time, knowledge };
         let (progress, cancelled) = (|done| handle.report(done), || handle.is_cancelled());
         let archive = Archive::new(state.folder.clone());
-        let cut = training::cut(&archive, &self.plan, &request, Watch::new(&progress, &cancelled))
-            .map_err(|error| chain(&error))?;
-        store(state, id, &cut).map_err(|error| chain(&error))?;
+        let job = Job::begin(&archive, &self.plan, &request, Resources::default()).map_err(|error| chain(&error))?;
+        run(&job, state, id, Watch::new(&progress, &cancelled)).map_err(|error| chain(&error))?;
         Ok(json!({
-            "rows": cut.rows, "features": features.len(),
-            "archived_to": cut.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
-            "versions": cut.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
+            "rows": job.rows, "features": features.len(),
+            "archived_to": job.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
+            "versions": job.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
         }))
     }
 }
 
-fn store(state: &State, id: &str, cut: &Cut) -> Result<(), crate::offline::Error> {
-    let mut writer = ResultWriter::create(&state.folder, &stored_path(id), Format::Parquet, cut.schema.clone())?;
-    cut.batches.iter().try_for_each(|batch| writer.write(batch))?;
-    writer.publish()
+fn run(job: &Job, state: &State, id: &str, watch: Watch<'_>) -> Result<(), training::Error> {
+    let mut writer = ResultWriter::create(&state.folder, &stored_path(id), Format::Parquet, job.schema.clone())?;
+    job.run(watch, &mut |batch| writer.write(&batch))?;
+    Ok(writer.publish()?)
 }
 
 fn stored_path(id: &str) -> String {

@@ -131,15 +131,11 @@ fn walk(history: &History, entity: &EntityKey, request: &Request, rows: &mut Row
 
 /// What was asked, and what it was computed from.
 fn details(request: &Request, pinned: &Pinned) -> serde_json::Value {
-    let knowledge = match request.knowledge {
-        Knowledge::AsServed => "as_served",
-        Knowledge::EventTime => "event_time",
-    };
     serde_json::json!({
         "from": request.interval.start.to_string(),
         "to": request.interval.end.to_string(),
         "every": request.every.to_string(),
-        "knowledge": knowledge,
+        "knowledge": request.knowledge.as_str(),
         "source": request.view.source.name.as_str(),
         "archived_to": pinned.offsets(),
     })

@@ -115,6 +115,22 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Two words in the order of origins.
+    pub(crate) fn to_words(self) -> (u64, u64) {
+        match self {
+            Origin::History { file, row } => (u64::from(file), row),
+            Origin::Log { partition, offset } => (LOG | u64::from(partition), offset),
+        }
+    }
+
+    /// Reads what [`Origin::to_words`] gave.
+    pub(crate) fn of_words(place: u64, position: u64) -> Origin {
+        match place & LOG {
+            0 => Origin::History { file: place as u32, row: position },
+            _ => Origin::Log { partition: place as u32, offset: position },
+        }
+    }
+
     pub fn part(self) -> PartId {
         match self {
             Origin::History { .. } => PartId::History,
@@ -122,6 +138,8 @@ impl Origin {
         }
     }
 }
+
+const LOG: u64 = 1 << 32;
 
 /// Which part of a row an event belongs to: each has exactly one writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,7 @@ use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, TimestampMicro
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::definition::Source;
 use crate::kernel::event::{Decoded, Envelope, EventBatch, RawRecord, Rejection, decode};
@@ -54,13 +55,33 @@ pub enum Committed {
     },
 }
 
-/// The commits of a source at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The commits of a source at one instant: plain data that can be kept or sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     pub(super) partitions: BTreeMap<u32, Vec<Commit>>,
 }
 
 impl Pinned {
+    /// The same commits in as many parts, to be read at once: about equally many of each partition.
+    pub fn deal(&self, parts: usize) -> Vec<Pinned> {
+        let mut dealt = vec![Pinned::default(); parts];
+        let commits =
+            self.partitions.iter().flat_map(|(partition, chain)| chain.iter().map(move |it| (*partition, it)));
+        for (index, (partition, commit)) in commits.enumerate() {
+            dealt[index % parts].partitions.entry(partition).or_default().push(commit.clone());
+        }
+        dealt
+    }
+
+    pub fn commits(&self) -> usize {
+        self.partitions.values().map(Vec::len).sum()
+    }
+
+    /// How many files of events the commits name.
+    pub fn files(&self) -> usize {
+        self.partitions.values().flatten().map(|commit| commit.files.len()).sum()
+    }
+
     /// Up to where each partition was archived. Commits never change, so [`Archive::pin_at`] with these offsets pins
     /// the same events again.
     pub fn offsets(&self) -> BTreeMap<u32, u64> {

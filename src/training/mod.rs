@@ -2,35 +2,39 @@
 //! at its label time (semantics §5).
 //!
 //! ```text
-//! spine ─► questions by entity ─┐
-//! archive ─► History by entity ─┴─► a walk forward for each entity ─► columns ─► rows in the spine's order
+//! spine ─► questions ─┐
+//! archive ─► events ──┴─► point in time, for each view ─► columns beside the spine's ─► batches in its order
 //! ```
 //!
 //! Promises: output rows are the spine's, in its order, with its columns untouched, and one column `view:feature`
 //! for each feature. A row whose key is null or unknown has the empty values. What was read can be pinned again.
 //!
 //! It waits for nothing: that the archive has every event which the job shall see is its caller's concern. It
-//! blocks, and holds the spine, its answers, and the events of the spine's entities in memory.
+//! blocks, holds the spine in memory, and does the rest in the memory that [`Resources`] name, and on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use datafusion_common::DataFusionError;
 
-use crate::kernel::definition::Source;
-use crate::kernel::engine::{History, Knowledge};
+use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{Fingerprint, Plan};
 use crate::kernel::value::ValueType;
-use crate::offline::{self, Archive, Pinned, Scope, TableError};
+use crate::offline::{self, Archive, TableError};
 use crate::telemetry::{Cancelled, Watch};
 
-use answers::Answers;
-use spine::Spine;
-use wanted::{Wanted, WantedView};
+pub use engine::Resources;
+pub use job::{Job, answer};
+pub use point_in_time::codec::Error as TaskError;
 
 mod answers;
+mod engine;
+mod job;
+mod point_in_time;
+mod progress;
 mod spine;
 mod wanted;
 
@@ -44,11 +48,10 @@ pub struct Request<'a> {
     pub knowledge: Knowledge,
 }
 
-/// A training set.
+/// A training set that is small enough to be held.
 #[derive(Clone, Debug)]
 pub struct Cut {
     pub schema: SchemaRef,
-    /// As many as the spine had, each as long.
     pub batches: Vec<RecordBatch>,
     pub rows: usize,
     /// What was read of each source: partition → the offset that it was archived up to.
@@ -69,76 +72,46 @@ pub enum Error {
     KeyTypes { key: Name, one: ValueType, other: ValueType },
     #[error(transparent)]
     Spine(#[from] TableError),
-    #[error("the training set cannot read the archive")]
-    Archive(#[from] offline::Error),
+    #[error("the training set cannot read the archive, or be written")]
+    Files(#[from] offline::Error),
+    #[error("the training set cannot be computed: give it more memory, or more room for temporary files")]
+    Engine(#[source] DataFusionError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// Cuts a training set out of what is archived now.
-pub fn cut(archive: &Archive, plan: &Plan, request: &Request<'_>, watch: Watch<'_>) -> Result<Cut, Error> {
-    let wanted = Wanted::resolve(plan, request.features)?;
-    let spine = Spine::check(request, &wanted)?;
-    let mut answers = Vec::new();
-    let mut pins = BTreeMap::new();
-    let sources = wanted.by_source();
-    for (index, (source, views)) in sources.iter().enumerate() {
-        let watch = watch.nth(index, sources.len());
-        let pinned = archive.pin(source)?;
-        let histories = read(archive, source, &pinned, views, &spine, watch.part(0.0, 0.5))?;
-        for (nth, (history, view)) in histories.into_iter().zip(views).enumerate() {
-            let watch = watch.part(0.5, 1.0).nth(nth, views.len());
-            answers.push(Answers::find(history, view, &spine, request.knowledge, watch)?);
+/// What the archive could not do stays that, wherever it was noticed.
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Error {
+        match error {
+            DataFusionError::External(source) => match source.downcast() {
+                Ok(files) => Error::Files(*files),
+                Err(source) => Error::Engine(DataFusionError::External(source)),
+            },
+            DataFusionError::Context(_, source) => Error::from(*source),
+            other => Error::Engine(other),
         }
-        pins.insert(source.name.clone(), pinned.offsets());
     }
-    let schema = schema(&spine, &wanted, request.features);
-    let batches = assemble(&schema, &spine, &answers);
-    Ok(Cut { schema, batches, rows: spine.rows(), pins, fingerprints: wanted.fingerprints() })
 }
 
-/// The events of the spine's entities, for each of the source's views.
-fn read(
-    archive: &Archive,
-    source: &Arc<Source>,
-    pinned: &Pinned,
-    views: &[&WantedView],
-    spine: &Spine,
-    watch: Watch<'_>,
-) -> Result<Vec<History>, Error> {
-    let entities = |view: &&WantedView| spine.questions(&view.plan.entity).entities().cloned();
-    let mut histories: Vec<History> = views.iter().map(|view| History::of(view.plan.clone(), entities(view))).collect();
-    let reach = views.iter().map(|view| view.plan.reach).reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
-    let event_time = reach.and_then(|reach| spine.label_times().map(|times| times.start - reach..times.end));
-    let mut events = archive.read(source, pinned, &Scope { below: None, event_time });
-    let commits = events.size_hint().1.unwrap_or(0);
-    while let Some(archived) = events.next() {
-        let batch = archived?.admit(source);
-        histories.iter_mut().for_each(|history| history.add(&batch));
-        watch.at(commits - events.size_hint().1.unwrap_or(0), commits)?;
-    }
-    Ok(histories)
+/// Cuts a training set out of what is archived now, and holds it.
+pub fn cut(archive: &Archive, plan: &Plan, request: &Request<'_>, watch: Watch<'_>) -> Result<Cut, Error> {
+    let job = Job::begin(archive, plan, request, Resources::default())?;
+    let mut batches = Vec::new();
+    job.run(watch, &mut |batch| {
+        batches.push(batch);
+        Ok(())
+    })?;
+    let Job { schema, rows, pins, fingerprints, .. } = job;
+    Ok(Cut { schema, batches, rows, pins, fingerprints })
 }
 
-fn schema(spine: &Spine, wanted: &Wanted, features: &[FeatureRef]) -> SchemaRef {
-    let mut fields = spine.schema().fields().to_vec();
-    let types = wanted.types();
+/// The spine's columns, then the features.
+fn schema(spine: &SchemaRef, types: Vec<ValueType>, features: &[FeatureRef]) -> SchemaRef {
+    let mut fields = spine.fields().to_vec();
     let columns = features.iter().zip(types).map(|(name, it)| Field::new(name.to_string(), it.to_arrow(), true));
     fields.extend(columns.map(Arc::new));
-    Arc::new(Schema::new_with_metadata(fields, spine.schema().metadata().clone()))
-}
-
-/// The spine's own columns with the answers beside them, batch by batch.
-fn assemble(schema: &SchemaRef, spine: &Spine, answers: &[Answers]) -> Vec<RecordBatch> {
-    let mut features: Vec<_> = answers.iter().flat_map(Answers::features).collect();
-    features.sort_by_key(|feature| feature.column);
-    let mut start = 0;
-    let batch = |given: &RecordBatch| {
-        let rows = start..start + given.num_rows();
-        start = rows.end;
-        let answered = features.iter().map(|feature| feature.values(rows.clone()));
-        let columns = given.columns().iter().cloned().chain(answered).collect();
-        RecordBatch::try_new(schema.clone(), columns).expect("each feature has a value for each row")
-    };
-    spine.batches().iter().map(batch).collect()
+    Arc::new(Schema::new_with_metadata(fields, spine.metadata().clone()))
 }

@@ -1,7 +1,6 @@
 //! The spine as questions: who was what, when.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
@@ -9,29 +8,22 @@ use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
 use crate::kernel::definition::Entity;
-use crate::kernel::engine;
-use crate::kernel::key::EntityKey;
 use crate::kernel::name::Name;
-use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::time::EventTime;
 use crate::offline::{self, SpineColumns};
 use crate::training::wanted::Wanted;
-use crate::training::{Error, Request};
+use crate::training::{Error, Request, point_in_time};
+
+/// Questions that are one batch, and rows that are answered at once.
+const BATCH_ROWS: usize = 8_192;
 
 pub(super) struct Spine {
     /// As they were handed in.
     batches: Vec<RecordBatch>,
     schema: SchemaRef,
-    label_times: Vec<EventTime>,
-    questions: BTreeMap<Name, Questions>,
-}
-
-/// The rows of a spine by their entity of one kind.
-#[derive(Default)]
-pub(super) struct Questions {
-    /// Rows in the order of their label times.
-    rows: HashMap<EntityKey, Vec<usize>>,
-    /// Rows of which a part of the key is null.
-    keyless: Vec<usize>,
+    rows: usize,
+    /// By the name of the entity.
+    questions: BTreeMap<Name, Vec<RecordBatch>>,
 }
 
 impl Spine {
@@ -43,18 +35,14 @@ impl Spine {
         }
         let columns = SpineColumns { keys: &wanted.keys()?, label_time: request.label_time };
         let checked = offline::spine::check(batches.clone(), columns)?;
-        let label_times: Vec<EventTime> = checked.iter().flat_map(|batch| times(batch, request.label_time)).collect();
         let mut questions = BTreeMap::new();
         for entity in wanted.views().iter().map(|view| &view.plan.entity) {
             if !questions.contains_key(&entity.name) {
-                questions.insert(entity.name.clone(), Questions::of(entity, &checked, &label_times));
+                questions.insert(entity.name.clone(), self::questions(entity, &checked, request.label_time));
             }
         }
-        Ok(Spine { batches, schema, label_times, questions })
-    }
-
-    pub fn batches(&self) -> &[RecordBatch] {
-        &self.batches
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        Ok(Spine { batches, schema, rows, questions })
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -62,50 +50,33 @@ impl Spine {
     }
 
     pub fn rows(&self) -> usize {
-        self.label_times.len()
+        self.rows
     }
 
-    pub fn label_time(&self, row: usize) -> EventTime {
-        self.label_times[row]
-    }
-
-    /// `None`: no rows.
-    pub fn label_times(&self) -> Option<Range<EventTime>> {
-        let oldest = self.label_times.iter().min()?;
-        let newest = self.label_times.iter().max()?;
-        Some(*oldest..*newest + Micros::new(1))
-    }
-
-    pub fn questions(&self, entity: &Entity) -> &Questions {
+    pub fn questions(&self, entity: &Entity) -> &[RecordBatch] {
         &self.questions[&entity.name]
+    }
+
+    /// The rows as they were handed in, in pieces that are not too large to be answered at once.
+    pub fn pieces(&self) -> impl Iterator<Item = RecordBatch> {
+        self.batches.iter().flat_map(pieces)
     }
 }
 
-impl Questions {
-    fn of(entity: &Entity, checked: &[RecordBatch], label_times: &[EventTime]) -> Questions {
-        let mut questions = Questions::default();
-        let keys = checked.iter().flat_map(|batch| engine::entity_keys(&key_columns(entity, batch)));
-        for (row, key) in keys.enumerate() {
-            match key {
-                Some(key) => questions.rows.entry(key).or_default().push(row),
-                None => questions.keyless.push(row),
-            }
-        }
-        questions.rows.values_mut().for_each(|rows| rows.sort_by_key(|row| label_times[*row]));
-        questions
-    }
+fn questions(entity: &Entity, checked: &[RecordBatch], label_time: &str) -> Vec<RecordBatch> {
+    let mut first = 0;
+    let batch = |piece: RecordBatch| {
+        let batch = point_in_time::batch(&key_columns(entity, &piece), &times(&piece, label_time), first);
+        first += piece.num_rows();
+        batch
+    };
+    checked.iter().flat_map(pieces).map(batch).collect()
+}
 
-    pub fn entities(&self) -> impl ExactSizeIterator<Item = &EntityKey> {
-        self.rows.keys()
-    }
-
-    pub fn by_entity(&self) -> impl Iterator<Item = (&EntityKey, &[usize])> {
-        self.rows.iter().map(|(entity, rows)| (entity, rows.as_slice()))
-    }
-
-    pub fn keyless(&self) -> &[usize] {
-        &self.keyless
-    }
+/// One at least: a spine without rows is a training set without rows.
+fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..batch.num_rows().max(1)).step_by(BATCH_ROWS);
+    starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))
 }
 
 fn key_columns(entity: &Entity, checked: &RecordBatch) -> Vec<ArrayRef> {

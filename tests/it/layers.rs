@@ -53,6 +53,7 @@ const KERNEL_BANS: &[&str] = &[
 
 /// Each client crate, and the only files that may name it; `*`: those of a folder.
 const SDKS: &[(&str, &[&str])] = &[
+    ("datafusion_physical_plan::", &["src/training/point_in_time/*", "src/training/job.rs"]),
     ("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded/store.rs"]),
     (
         "rdkafka::",

@@ -1,6 +1,10 @@
 //! `count_distinct`: an exact set of values up to a limit. A set that would pass its limit becomes full for good: it
 //! absorbs everything and reads as the limit, so it cannot matter in which order it filled.
 
+mod counted;
+
+pub use counted::Counted;
+
 use std::collections::BTreeSet;
 
 use super::bytes::{put_slice, put_varint, put_zigzag, take_byte, take_slice, take_varint, take_zigzag};
@@ -181,9 +185,12 @@ fn identity(call: &Call) -> Partial {
 }
 
 fn finalize(_: &Call, partial: &Partial, _: EventTime) -> Finalized {
-    let distinct = Distinct::of(partial);
-    let count = Value::Int(distinct.len() as i64);
-    if distinct.is_identity() { Finalized::Empty(Some(count)) } else { Finalized::Value(count) }
+    counted(Distinct::of(partial).len())
+}
+
+fn counted(values: usize) -> Finalized {
+    let count = Value::Int(values as i64);
+    if values == 0 { Finalized::Empty(Some(count)) } else { Finalized::Value(count) }
 }
 
 #[cfg(test)]

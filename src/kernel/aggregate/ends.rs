@@ -152,6 +152,8 @@ impl Ends {
 }
 
 impl State for Ends {
+    const READS_ORIGIN: bool = true;
+
     fn update(&mut self, value: Option<ValueRef<'_>>, stamp: Stamp) {
         self.take_in(value.expect("first and last are of a column"), stamp);
     }

@@ -25,6 +25,8 @@ mod variance;
 #[cfg(test)]
 mod laws;
 
+pub use distinct::Counted;
+
 use std::collections::BTreeMap;
 
 use crate::kernel::key::Origin;
@@ -181,6 +183,9 @@ impl Call {
 
 /// What the file of an aggregate provides: its part of [`Partial`]. The contract is that of [`Partial`]'s methods.
 trait State: Sized {
+    /// Whether it tells events of one time apart by where they came from.
+    const READS_ORIGIN: bool = false;
+
     fn update(&mut self, value: Option<ValueRef<'_>>, stamp: Stamp);
     fn merge(&mut self, other: &Self);
     fn is_identity(&self) -> bool;
@@ -250,6 +255,13 @@ macro_rules! partials {
             pub fn decode(&self, input: &mut &[u8]) -> Option<Partial> {
                 match self {
                     $(Partial::$name(identity) => identity.decode(input).map(Partial::$name),)+
+                }
+            }
+
+            /// Whether updates look at more of the stamp than its event time.
+            pub fn reads_origin(&self) -> bool {
+                match self {
+                    $(Partial::$name(_) => <$state as State>::READS_ORIGIN,)+
                 }
             }
 

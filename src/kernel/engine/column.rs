@@ -1,6 +1,8 @@
 //! Columns of a batch as the fold reads them: typed once for the batch, so that a value costs a match and no
 //! downcast, and checked once for what aggregates skip.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
     Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
@@ -12,11 +14,45 @@ use arrow::datatypes::{
 
 use crate::kernel::aggregate::{self, Skip};
 use crate::kernel::engine::Counts;
+use crate::kernel::plan::{Slot, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueRef;
 
+/// The columns that a view's slots read, by index into [`ViewPlan::schema`].
+pub struct Inputs(Vec<Option<Input>>);
+
+impl Inputs {
+    /// `array` gives the column that it is asked for: those of [`Inputs::columns`].
+    pub(super) fn new(view: &ViewPlan, array: impl Fn(usize) -> ArrayRef) -> Inputs {
+        let mut inputs: Vec<Option<Input>> = view.schema.fields().iter().map(|_| None).collect();
+        for column in Inputs::columns(view) {
+            let kept = slots(view).any(|slot| slot.column == Some(column) && slot.keeps_values);
+            inputs[column] = Some(Input::new(&array(column), kept));
+        }
+        Inputs(inputs)
+    }
+
+    /// Which columns those are, each once and ascending.
+    pub(super) fn columns(view: &ViewPlan) -> BTreeSet<usize> {
+        slots(view).filter_map(|slot| slot.column).collect()
+    }
+
+    /// The value that an aggregate counts; `keeps_values` as its slot has it.
+    pub(super) fn value(&self, column: usize, row: usize, keeps_values: bool) -> Option<ValueRef<'_>> {
+        self.0[column].as_ref().expect("the columns that slots read were typed").value(row, keeps_values)
+    }
+
+    pub(super) fn count_skips(&self, row: usize, counts: &mut Counts) {
+        self.0.iter().flatten().for_each(|input| input.count_skips(row, counts));
+    }
+}
+
+fn slots(view: &ViewPlan) -> impl Iterator<Item = &Slot> {
+    view.grids.iter().flat_map(|grid| &grid.slots)
+}
+
 /// A column that aggregates read.
-pub(super) struct Input {
+struct Input {
     column: Column,
     /// One for each row; empty where no value of the batch is skipped, as nearly always.
     skips: Vec<Option<Skip>>,

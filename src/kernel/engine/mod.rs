@@ -10,21 +10,29 @@
 //! in the order of [`Knowledge::visible_from`], reading between. Both end in the same bits, for a tile does not
 //! depend on the order of its events.
 
+mod asked;
 mod column;
+pub mod entrants;
+pub mod order;
 mod part;
 mod point_in_time;
 mod prepare;
 mod read;
 mod recent_ids;
+mod running;
 mod tiles;
+mod walk;
 
+pub use asked::Asked;
 pub use part::{Flushed, Part};
 pub use point_in_time::{Folded, History, Known};
 pub use prepare::{Entrant, Prepared, entity_keys, prepare, prepare_with_late};
 pub use read::{Presence, Reading, Status, read};
 pub use recent_ids::RecentIds;
 pub(crate) use tiles::Tile;
+pub use walk::Walk;
 
+use crate::kernel::aggregate::Stamp;
 use crate::kernel::event::Envelope;
 use crate::kernel::time::{EventTime, Micros};
 
@@ -44,6 +52,13 @@ pub struct Counts {
     pub nan_skipped: u64,
     /// Event ids that are too long to be kept, too.
     pub too_long_skipped: u64,
+}
+
+impl Envelope {
+    /// When and where the event happened, as aggregates order events.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { event_time: self.event_time, origin: self.origin }
+    }
 }
 
 impl std::ops::AddAssign for Counts {
@@ -70,6 +85,15 @@ pub enum Knowledge {
 }
 
 impl Knowledge {
+    pub const ALL: [Knowledge; 2] = [Knowledge::AsServed, Knowledge::EventTime];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Knowledge::AsServed => "as_served",
+            Knowledge::EventTime => "event_time",
+        }
+    }
+
     /// The first label time whose row sees the event: the event itself is before it, and, as served, was ingested
     /// at or before it.
     pub fn visible_from(self, event: &Envelope) -> EventTime {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::kernel::aggregate::Stamp;
 use crate::kernel::codec::{self, Image};
 use crate::kernel::engine::tiles::Tiles;
 use crate::kernel::engine::{Counts, Prepared, RecentIds};
@@ -76,11 +75,9 @@ impl Part {
     /// Folds one entrant that is known to be no duplicate, in any order.
     pub fn apply(&mut self, view: &ViewPlan, prepared: &Prepared, entrant: usize, counts: &mut Counts) {
         let entrant = &prepared.entrants[entrant];
-        let event_time = entrant.event.event_time;
-        let stamp = Stamp { event_time, origin: entrant.event.origin };
-        self.head.update(view, prepared, entrant.row, stamp);
-        self.newest = self.newest.max(Some(event_time));
-        prepared.count_skips(entrant.row, counts);
+        self.head.update(view, &prepared.inputs, entrant.row, entrant.event.stamp());
+        self.newest = self.newest.max(Some(entrant.event.event_time));
+        prepared.inputs.count_skips(entrant.row, counts);
         counts.applied += 1;
     }
 
@@ -97,11 +94,6 @@ impl Part {
         });
         let ids = self.ids.take_changed(view).map(|accepted| codec::encode_ids(view, accepted));
         Flushed { head, body, ids, expires_at: self.expires_at(view) }
-    }
-
-    /// Drops tiles that no read at or after `as_of` sees, for a batch that moves forward in time and flushes nothing.
-    pub fn prune(&mut self, view: &ViewPlan, as_of: EventTime) {
-        self.head.prune(view, as_of);
     }
 
     /// The event time of the newest event.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Promises: batches may come in any order. Which events are copies is decided for each (entity, part) in offset
-//! order, before anything is cut. A walk holds one part, goes forward, and folds each event once.
+//! order, before anything is cut. Walks go forward, and fold each event once.
 //!
 //! Is not bounded in memory: the events of all entities that are asked about are held until the history is dropped.
 
@@ -18,7 +18,7 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::filter_record_batch;
 
 use crate::kernel::engine::{
-    Counts, Entrant, Knowledge, Part, Prepared, Reading, RecentIds, entity_keys, prepare_with_late, read,
+    Counts, Entrant, Knowledge, Part, Prepared, Reading, RecentIds, Walk, entity_keys, prepare_with_late,
 };
 use crate::kernel::event::EventBatch;
 use crate::kernel::key::{EntityKey, Origin, PartId};
@@ -98,7 +98,7 @@ impl History {
         let visible_from = |place: Place| (knowledge.visible_from(&self.entrant(place).event), place);
         let mut events: Vec<_> = events.into_iter().map(visible_from).collect();
         events.sort_by_key(|(visible_from, _)| *visible_from);
-        Known { history: self, events, folded: 0, part: Part::new(&self.view), as_of: None }
+        Known { history: self, events, folded: 0, walk: Walk::new(self.view.clone()) }
     }
 
     /// Walks an entity forward in the offsets of its partitions, as the stream folded it.
@@ -161,20 +161,18 @@ pub struct Known<'a> {
     /// In the order in which they become known.
     events: Vec<(EventTime, Place)>,
     folded: usize,
-    part: Part,
-    as_of: Option<EventTime>,
+    walk: Walk,
 }
 
 impl Known<'_> {
     /// The features at `as_of`, which is no earlier than the one before.
     pub fn at(&mut self, as_of: EventTime) -> Reading {
-        assert!(self.as_of.replace(as_of) <= Some(as_of), "the walk forgets what only earlier instants see");
         while let Some((_, place)) = self.events.get(self.folded).filter(|(from, _)| *from <= as_of) {
-            self.history.apply(*place, &mut self.part);
+            let (prepared, entrant) = (&self.history.batches[place.batch], self.history.entrant(*place));
+            self.walk.fold(&prepared.inputs, entrant.row, entrant.event.stamp(), as_of);
             self.folded += 1;
         }
-        self.part.prune(&self.history.view, as_of);
-        read(&self.history.view, &[&self.part], as_of)
+        self.walk.at(as_of)
     }
 
     /// When the next event becomes known; until then only time itself changes what is read.

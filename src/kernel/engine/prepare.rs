@@ -5,7 +5,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::record_batch::RecordBatch;
 
 use crate::kernel::engine::Counts;
-use crate::kernel::engine::column::{Column, Input};
+use crate::kernel::engine::column::{Column, Inputs};
 use crate::kernel::event::{Envelope, EventBatch};
 use crate::kernel::key::{self, EntityKey};
 use crate::kernel::plan::ViewPlan;
@@ -17,8 +17,7 @@ pub struct Prepared {
     pub entrants: Vec<Entrant>,
     /// Why the others did not enter, and what failed on the way.
     pub counts: Counts,
-    /// By index into [`ViewPlan::schema`]; `None` where no slot reads the column.
-    inputs: Vec<Option<Input>>,
+    pub(super) inputs: Inputs,
 }
 
 /// One event that enters a view.
@@ -64,7 +63,7 @@ pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
             counts.null_key += 1;
         }
     }
-    Prepared { entrants, counts, inputs: inputs(view, &columns) }
+    Prepared { entrants, counts, inputs: Inputs::new(view, |column| columns.column(column).clone()) }
 }
 
 /// The entity of each row, from the columns of its key in the entity's order and types; `None` where a part is null
@@ -76,18 +75,8 @@ pub fn entity_keys(columns: &[ArrayRef]) -> Vec<Option<EntityKey>> {
     (0..rows).map(|row| entity_key(&columns, row, &mut bytes)).collect()
 }
 
-impl Prepared {
-    pub(super) fn value(&self, column: usize, row: usize, keeps_values: bool) -> Option<ValueRef<'_>> {
-        self.inputs[column].as_ref().expect("the columns that slots read were typed").value(row, keeps_values)
-    }
-
-    pub(super) fn count_skips(&self, row: usize, counts: &mut Counts) {
-        self.inputs.iter().flatten().for_each(|input| input.count_skips(row, counts));
-    }
-}
-
 /// The source's columns, then the derived ones.
-fn derive(view: &ViewPlan, batch: &EventBatch, counts: &mut Counts) -> RecordBatch {
+pub(super) fn derive(view: &ViewPlan, batch: &EventBatch, counts: &mut Counts) -> RecordBatch {
     let mut arrays: Vec<ArrayRef> = batch.fields.columns().to_vec();
     for (_, expression) in &view.columns {
         let evaluated = expression.evaluate(&batch.fields);
@@ -98,21 +87,26 @@ fn derive(view: &ViewPlan, batch: &EventBatch, counts: &mut Counts) -> RecordBat
 }
 
 /// One bool for each row; `None`: the view takes all.
-fn selected(view: &ViewPlan, columns: &RecordBatch, counts: &mut Counts) -> Option<ArrayRef> {
+pub(super) fn selected(view: &ViewPlan, columns: &RecordBatch, counts: &mut Counts) -> Option<ArrayRef> {
     let evaluated = view.filter.as_ref()?.evaluate(columns);
     counts.expression_failed += evaluated.failed as u64;
     Some(evaluated.values)
 }
 
 /// Null is not true: such an event stays out.
-fn selects(selected: &ArrayRef, row: usize) -> bool {
+pub(super) fn selects(selected: &ArrayRef, row: usize) -> bool {
     let selected = selected.as_boolean();
     selected.is_valid(row) && selected.value(row)
 }
 
-/// `None` where a part is null or too long to be kept. `bytes` is scratch space.
+/// `bytes` is scratch space.
 fn entity_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<EntityKey> {
     bytes.clear();
+    push_key(keys, row, bytes).map(|()| EntityKey::from_bytes(bytes))
+}
+
+/// `None` where a part is null or too long to be kept.
+pub(super) fn push_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<()> {
     for column in keys {
         match column.value(row)? {
             ValueRef::Text(text) if text.len() > LONGEST_KEPT_BYTES => return None,
@@ -121,10 +115,10 @@ fn entity_key(keys: &[Column], row: usize, bytes: &mut Vec<u8>) -> Option<Entity
             other => unreachable!("definitions let no key have the value {other:?}"),
         }
     }
-    Some(EntityKey::from_bytes(bytes))
+    Some(())
 }
 
-fn id_bytes(ids: &Column, row: usize, counts: &mut Counts) -> Option<Box<[u8]>> {
+pub(super) fn id_bytes(ids: &Column, row: usize, counts: &mut Counts) -> Option<Box<[u8]>> {
     Some(match ids.value(row)? {
         ValueRef::Text(text) if text.len() > LONGEST_KEPT_BYTES => {
             counts.too_long_skipped += 1;
@@ -136,17 +130,6 @@ fn id_bytes(ids: &Column, row: usize, counts: &mut Counts) -> Option<Box<[u8]>> 
     })
 }
 
-fn is_late(view: &ViewPlan, event: &Envelope) -> bool {
+pub(super) fn is_late(view: &ViewPlan, event: &Envelope) -> bool {
     view.allowed_lateness.is_some_and(|allowed| event.ingestion_time.since(event.event_time) > allowed)
-}
-
-fn inputs(view: &ViewPlan, columns: &RecordBatch) -> Vec<Option<Input>> {
-    let slots = || view.grids.iter().flat_map(|grid| &grid.slots);
-    let input = |(index, array)| {
-        slots().any(|slot| slot.column == Some(index)).then(|| {
-            let kept = slots().any(|slot| slot.column == Some(index) && slot.keeps_values);
-            Input::new(array, kept)
-        })
-    };
-    columns.columns().iter().enumerate().map(input).collect()
 }

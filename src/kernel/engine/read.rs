@@ -52,6 +52,13 @@ impl Status {
 }
 
 impl Reading {
+    /// Of an entity whose newest event is known, its values still to come.
+    pub(super) fn begin(view: &ViewPlan, newest: Option<EventTime>, as_of: EventTime) -> Reading {
+        let presence = Presence::of(view, newest, as_of);
+        let newest = newest.filter(|_| presence != Presence::NotFound);
+        Reading { values: vec![None; view.features.len()], presence, newest, overflowed: 0 }
+    }
+
     pub fn status(&self, feature: usize) -> Status {
         match (self.presence, &self.values[feature]) {
             (Presence::NotFound, _) => Status::NotFound,
@@ -81,11 +88,7 @@ impl Presence {
 
 /// Merges the parts of one row as of `as_of`. No parts: the entity was never seen.
 pub fn read(view: &ViewPlan, parts: &[&Part], as_of: EventTime) -> Reading {
-    let newest = parts.iter().filter_map(|part| part.newest()).max();
-    let presence = Presence::of(view, newest, as_of);
-    let newest = newest.filter(|_| presence != Presence::NotFound);
-    let mut reading = Reading { values: vec![None; view.features.len()], presence, newest, overflowed: 0 };
-
+    let mut reading = Reading::begin(view, parts.iter().filter_map(|part| part.newest()).max(), as_of);
     let mut bodies: Vec<_> = parts.iter().map(|part| codec::sealed_grids(view, &part.body)).collect();
     for (index, grid) in view.grids.iter().enumerate() {
         let mut totals = Totals::new(view, index, as_of);
@@ -161,15 +164,23 @@ impl Totals {
                 continue;
             }
             let total = self.windows.iter().find(|total| total.serves(feature)).expect("each feature has its total");
-            *value = match (feature.call.function.finalize)(&feature.call, &total.merged, as_of) {
-                Finalized::Empty(own) => feature.default.clone().or(own),
-                Finalized::Value(value) => Some(value),
-                Finalized::Undefined => None,
-                Finalized::Overflow => {
-                    reading.overflowed += 1;
-                    None
-                }
-            };
+            let finalized = (feature.call.function.finalize)(&feature.call, &total.merged, as_of);
+            *value = feature.answer(finalized, &mut reading.overflowed);
+        }
+    }
+}
+
+impl FeaturePlan {
+    /// The value that is answered; `None` is null.
+    pub(super) fn answer(&self, finalized: Finalized, overflowed: &mut usize) -> Option<Value> {
+        match finalized {
+            Finalized::Empty(own) => self.default.clone().or(own),
+            Finalized::Value(value) => Some(value),
+            Finalized::Undefined => None,
+            Finalized::Overflow => {
+                *overflowed += 1;
+                None
+            }
         }
     }
 }

@@ -28,17 +28,18 @@ const FORGET_AT_LEAST: usize = 64;
 impl RecentIds {
     /// False: a copy of an event that was accepted, to be dropped. Late events neither claim nor test ids.
     pub fn accept(&mut self, view: &ViewPlan, entrant: &Entrant) -> bool {
-        if entrant.late {
-            return true;
-        }
-        let ingestion = entrant.event.ingestion_time;
+        entrant.late || self.accept_id(view, entrant.event.ingestion_time, entrant.event_id.as_deref())
+    }
+
+    /// The same of an event that is not late.
+    pub(super) fn accept_id(&mut self, view: &ViewPlan, ingestion: EventTime, id: Option<&[u8]>) -> bool {
         let newest = self.newest_ingestion.map_or(ingestion, |newest| newest.max(ingestion));
-        if let Some(id) = &entrant.event_id {
+        if let Some(id) = id {
             let horizon = newest - view.source.dedup_window;
             match self.accepted.get_mut(id) {
                 Some(at) if *at >= horizon => return false,
                 Some(at) => *at = ingestion.max(*at),
-                None => drop(self.accepted.insert(id.clone(), ingestion)),
+                None => drop(self.accepted.insert(id.into(), ingestion)),
             }
             self.changed = true;
             self.forget_when_many(horizon);

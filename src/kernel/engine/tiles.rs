@@ -2,7 +2,7 @@
 
 use crate::kernel::aggregate::{Partial, Stamp};
 use crate::kernel::codec::TileRun;
-use crate::kernel::engine::Prepared;
+use crate::kernel::engine::column::Inputs;
 use crate::kernel::plan::{Grid, ViewPlan};
 use crate::kernel::time::EventTime;
 
@@ -40,15 +40,10 @@ impl Tiles {
     }
 
     /// Updates the one tile of each grid that the event at `row` belongs to.
-    pub fn update(&mut self, view: &ViewPlan, prepared: &Prepared, row: usize, stamp: Stamp) {
+    pub fn update(&mut self, view: &ViewPlan, inputs: &Inputs, row: usize, stamp: Stamp) {
         for (grid, tiles) in view.grids.iter().zip(&mut self.0) {
-            tiles.update(grid, prepared, row, stamp);
+            tiles.update(grid, inputs, row, stamp);
         }
-    }
-
-    /// Drops the tiles that no read at or after `as_of` sees, of those that are not flushed yet.
-    pub fn prune(&mut self, view: &ViewPlan, as_of: EventTime) {
-        self.0.iter_mut().zip(&view.grids).for_each(|(tiles, grid)| tiles.prune(grid, as_of));
     }
 
     /// Makes bytes of all tiles but those that no read at or after `as_of` sees.
@@ -85,28 +80,14 @@ const ENCODED_PARTIAL_BYTES: usize = 16;
 
 impl GridTiles {
     #[inline]
-    fn update(&mut self, grid: &Grid, prepared: &Prepared, row: usize, stamp: Stamp) {
+    fn update(&mut self, grid: &Grid, inputs: &Inputs, row: usize, stamp: Stamp) {
         let count = self.recent.len();
         let at = index_of(&mut self.recent, grid, grid.start_of(stamp.event_time));
         let is_new = self.recent.len() > count;
         let tile = &mut self.recent[at];
         let heap_bytes_before = if is_new { 0 } else { tile.heap_bytes() };
-        for (slot, partial) in grid.slots.iter().zip(&mut tile.partials) {
-            match slot.column {
-                None => partial.update(None, stamp),
-                Some(column) => {
-                    if let Some(value) = prepared.value(column, row, slot.keeps_values) {
-                        partial.update(Some(value), stamp);
-                    }
-                }
-            }
-        }
+        tile.update(grid, inputs, row, stamp);
         self.recent_heap_bytes = self.recent_heap_bytes + tile.heap_bytes() - heap_bytes_before;
-    }
-
-    fn prune(&mut self, grid: &Grid, as_of: EventTime) {
-        let left = self.recent.drain(..self.recent.partition_point(|tile| grid.has_left(tile.start, as_of)));
-        self.recent_heap_bytes -= left.map(|tile| tile.heap_bytes()).sum::<usize>();
     }
 
     fn bytes(&self) -> usize {
@@ -139,6 +120,21 @@ impl Grid {
 impl Tile {
     pub fn new(grid: &Grid, start: EventTime) -> Tile {
         Tile { start, partials: grid.slots.iter().map(|slot| slot.identity.clone()).collect() }
+    }
+
+    /// Takes in the event at `row`.
+    #[inline]
+    pub fn update(&mut self, grid: &Grid, inputs: &Inputs, row: usize, stamp: Stamp) {
+        for (slot, partial) in grid.slots.iter().zip(&mut self.partials) {
+            match slot.column {
+                None => partial.update(None, stamp),
+                Some(column) => {
+                    if let Some(value) = inputs.value(column, row, slot.keeps_values) {
+                        partial.update(Some(value), stamp);
+                    }
+                }
+            }
+        }
     }
 
     pub fn merge(&mut self, other: &Tile) {

@@ -1,8 +1,8 @@
 //! What semantics §4 decides from one event and its source alone: early, too early, out of range, incomplete.
 
-use arrow::array::{Array, AsArray, BooleanArray};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::{filter_record_batch, max, min};
+use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
 use super::decode::Refused;
@@ -13,6 +13,9 @@ use crate::kernel::time::{EventTime, Micros};
 
 pub(super) fn admit(source: &Source, fields: RecordBatch, positions: &[(Origin, EventTime)]) -> Decoded {
     assert_eq!(fields.num_rows(), positions.len(), "each row has its position");
+    if let Some(events) = admit_all(source, &fields, positions) {
+        return Decoded { events: EventBatch { fields, events }, rejections: Vec::new() };
+    }
     let mut events = Vec::with_capacity(positions.len());
     let mut rejections = Vec::new();
     let mut kept = Vec::with_capacity(positions.len());
@@ -30,6 +33,30 @@ pub(super) fn admit(source: &Source, fields: RecordBatch, positions: &[(Origin, 
         false => filter_record_batch(&fields, &BooleanArray::from(kept)).expect("the mask has a bit for each row"),
     };
     Decoded { events: EventBatch { fields, events }, rejections }
+}
+
+/// The usual batch, where nothing is missing or out of range: looked at column by column. `None`: a row may be wrong.
+fn admit_all(source: &Source, fields: &RecordBatch, positions: &[(Origin, EventTime)]) -> Option<Vec<Envelope>> {
+    for (position, (field, column)) in source.fields.iter().zip(fields.columns()).enumerate() {
+        let lacks = (field.required || position == source.event_time) && column.null_count() > 0;
+        if lacks || !times_in_range(column) {
+            return None;
+        }
+    }
+    let times = fields.column(source.event_time).as_primitive::<TimestampMicrosecondType>().values();
+    let envelope = |(time, (origin, ingestion_time)): (&i64, &(Origin, EventTime))| {
+        envelope(source, *origin, EventTime::unchecked(*time), *ingestion_time).ok()
+    };
+    times.iter().zip(positions).map(envelope).collect()
+}
+
+/// False where a time of the column is out of range, or might be.
+fn times_in_range(column: &ArrayRef) -> bool {
+    if let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+        let in_range = |micros: Option<i64>| micros.is_none_or(|micros| EventTime::from_micros(micros).is_some());
+        return in_range(min(times)) && in_range(max(times));
+    }
+    !matches!(column.data_type(), DataType::Date32 | DataType::List(_))
 }
 
 /// Clamps an event that is early by no more than the source's skew. One within its ingestion millisecond is not

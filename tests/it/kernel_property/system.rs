@@ -206,7 +206,7 @@ impl<'c> System<'c> {
                 folded += 1;
             }
             if self.rng.bool() {
-                part.prune(&self.plan, as_of);
+                part.flush(&self.plan, as_of);
             }
             self.compare("batch", &[&part], &events, entity, Asked { question, as_of })?;
         }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod backfill;
 mod object_storage;
+mod operators;
 mod parity;
 mod property;
 mod schema_change;

@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::kernel::definition::{self, SourceText};
+use crate::kernel::engine::read;
 use crate::kernel::event::{self, RawRecord};
 use crate::kernel::key::KeyPart;
 use crate::kernel::plan;

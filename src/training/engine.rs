@@ -1,0 +1,51 @@
+//! Where operators run: threads of their own, for they never wait and would keep others from it, and a pool of memory that
+//! they share, beyond which they use the disk.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use datafusion_common::DataFusionError;
+use datafusion_execution::TaskContext;
+use datafusion_execution::config::SessionConfig;
+use datafusion_execution::memory_pool::FairSpillPool;
+use datafusion_execution::runtime_env::RuntimeEnvBuilder;
+use tokio::runtime::{Builder, Runtime};
+
+/// What one job may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    pub threads: NonZeroUsize,
+    /// Of what sorts and distributes. The spine, and a batch here and there, come on top.
+    pub memory_bytes: usize,
+}
+
+/// Half of the gigabyte that a job shall do with.
+const MEMORY_BYTES: usize = 512 << 20;
+
+/// What each sort keeps for merging what it spilled, unless the pool is small.
+const MERGE_BYTES: usize = 8 << 20;
+
+impl Default for Resources {
+    fn default() -> Resources {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Resources { threads, memory_bytes: MEMORY_BYTES }
+    }
+}
+
+pub(super) struct Engine {
+    pub runtime: Runtime,
+    pub context: Arc<TaskContext>,
+}
+
+impl Engine {
+    pub fn start(resources: Resources) -> Result<Engine, DataFusionError> {
+        let runtime = Builder::new_multi_thread().worker_threads(resources.threads.get()).build()?;
+        let pool = Arc::new(FairSpillPool::new(resources.memory_bytes));
+        let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+        let config = SessionConfig::new()
+            .with_target_partitions(resources.threads.get())
+            .with_sort_spill_reservation_bytes((resources.memory_bytes / 64).min(MERGE_BYTES));
+        let context = TaskContext::default().with_session_config(config).with_runtime(environment);
+        Ok(Engine { runtime, context: Arc::new(context) })
+    }
+}
