@@ -3,7 +3,7 @@
 
 mod counted;
 
-pub use counted::Counted;
+pub use counted::{Counted, Size};
 
 use std::collections::BTreeSet;
 

@@ -25,7 +25,7 @@ mod variance;
 #[cfg(test)]
 mod laws;
 
-pub use distinct::Counted;
+pub use distinct::{Counted, Size};
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,13 @@
 //! Who is asked about, and when: of all others no event need be sorted.
 
 use hashbrown::HashMap;
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::kernel::time::{EventTime, Micros};
 
 /// By the hash of the entity's key. Two entities of one hash are asked about together, which costs time and no more.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    by_hash: HashMap<u64, Times, Xxh3DefaultBuilder>,
+    by_hash: HashMap<u64, Times>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 //! Two stacks of totals: the front has one for each of its tiles, of that tile and all newer ones of the front, so that
 //! the oldest leaves by dropping its total; the back has one for all of its tiles. When the front is used up it is
 //! built anew from the tiles that the window still covers. The newest tile stays out of both, for events still come to
-//! it. Sets of distinct values, whose totals would be as large as their tiles, are counted instead.
+//! it. Sets of distinct values, whose totals would be as large as their tiles, are counted instead, the newest tile's too.
 
 use std::collections::VecDeque;
 
-use crate::kernel::aggregate::{Counted, Partial};
+use crate::kernel::aggregate::{Counted, Partial, Size};
 use crate::kernel::engine::tiles::Tile;
 use crate::kernel::time::EventTime;
+use crate::kernel::value::ValueRef;
 
 #[derive(Default)]
 pub(super) struct Running {
@@ -19,7 +20,7 @@ pub(super) struct Running {
     front: Vec<EventTime>,
     /// Of the back's oldest tile.
     back: Option<EventTime>,
-    /// Tiles that start before it were taken in; `None`: nothing is valid, begin anew.
+    /// Where the newest tile that is known starts: those before were taken in. `None`: nothing is valid, begin anew.
     taken: Option<EventTime>,
 }
 
@@ -40,7 +41,6 @@ struct Stacked {
 
 struct CountedSlot {
     slot: usize,
-    identity: Partial,
     counted: Counted,
     /// Tiles from here on that were taken in are counted.
     from: EventTime,
@@ -55,11 +55,11 @@ impl Running {
         if let Some(at) = self.counted.iter().position(|it| it.slot == slot) {
             return Place::Counted(at);
         }
-        let identity = identity.clone();
-        if let Some(counted) = Counted::of(&identity) {
-            self.counted.push(CountedSlot { slot, identity, counted, from: EventTime::MIN });
+        if let Some(counted) = Counted::of(identity) {
+            self.counted.push(CountedSlot { slot, counted, from: EventTime::MIN });
             return Place::Counted(self.counted.len() - 1);
         }
+        let identity = identity.clone();
         self.stacked.push(Stacked { slot, back: identity.clone(), identity, front: Vec::new() });
         Place::Stacked(self.stacked.len() - 1)
     }
@@ -74,11 +74,23 @@ impl Running {
         self.taken = self.taken.filter(|taken| start >= *taken);
     }
 
+    /// A tile has taken in a value for a counted slot, whose set was of this size before.
+    pub fn grow(&mut self, tile: &Tile, slot: usize, before: Size, value: ValueRef<'_>) {
+        if self.taken != Some(tile.start) {
+            return;
+        }
+        let Some(it) = self.counted.iter_mut().find(|it| it.slot == slot && it.from <= tile.start) else { return };
+        if !it.counted.grow(&tile.partials[slot], before, value) {
+            self.taken = None;
+        }
+    }
+
     /// Moves on to the tiles from `start` on. All that were taken in and had not left are still there.
     pub fn move_to(&mut self, tiles: &VecDeque<Tile>, start: EventTime) {
         let newest = tiles.len().saturating_sub(1);
-        let first = tiles.partition_point(|tile| tile.start < start).min(newest);
-        self.move_counted(tiles, first, newest, start);
+        let first = tiles.partition_point(|tile| tile.start < start);
+        self.move_counted(tiles, first, start);
+        let first = first.min(newest);
         while self.front.last().is_some_and(|oldest| *oldest < start) {
             self.front.pop();
             self.stacked.iter_mut().for_each(|it| drop(it.front.pop()));
@@ -110,10 +122,8 @@ impl Running {
         total
     }
 
-    /// A counted slot, and its partial of the newest tile where the window covers it.
-    pub fn counted<'a>(&'a self, counted: usize, newest: Option<&'a Tile>) -> (&'a Counted, &'a Partial) {
-        let CountedSlot { slot, identity, counted, .. } = &self.counted[counted];
-        (counted, newest.map_or(identity, |newest| &newest.partials[*slot]))
+    pub fn counted(&self, counted: usize) -> &Counted {
+        &self.counted[counted].counted
     }
 
     fn build_front(&mut self, tiles: &VecDeque<Tile>, first: usize, newest: usize) {
@@ -141,18 +151,18 @@ impl Running {
         }
     }
 
-    fn move_counted(&mut self, tiles: &VecDeque<Tile>, first: usize, newest: usize, start: EventTime) {
+    fn move_counted(&mut self, tiles: &VecDeque<Tile>, first: usize, start: EventTime) {
         for it in &mut self.counted {
             let mut enter_from = first;
-            match self.taken.filter(|taken| start < *taken) {
+            match self.taken.filter(|taken| start <= *taken) {
                 Some(taken) => {
-                    let oldest = tiles.partition_point(|tile| tile.start < it.from);
-                    tiles.range(oldest.min(first)..first).for_each(|tile| it.counted.leave(&tile.partials[it.slot]));
-                    enter_from = tiles.partition_point(|tile| tile.start < taken).max(first);
+                    let oldest = tiles.partition_point(|tile| tile.start < it.from).min(first);
+                    tiles.range(oldest..first).for_each(|tile| it.counted.leave(&tile.partials[it.slot]));
+                    enter_from = tiles.partition_point(|tile| tile.start <= taken).max(first);
                 }
                 None => it.counted.clear(),
             }
-            tiles.range(enter_from.min(newest)..newest).for_each(|tile| it.counted.enter(&tile.partials[it.slot]));
+            tiles.range(enter_from..).for_each(|tile| it.counted.enter(&tile.partials[it.slot]));
             it.from = start;
         }
     }

@@ -13,13 +13,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::kernel::aggregate::Stamp;
+use crate::kernel::aggregate::{Counted, Size, Stamp};
 use crate::kernel::engine::Reading;
 use crate::kernel::engine::column::Inputs;
 use crate::kernel::engine::running::{Place, Running};
 use crate::kernel::engine::tiles::Tile;
-use crate::kernel::plan::{Grid, ViewPlan};
+use crate::kernel::plan::{Grid, Slot, ViewPlan};
 use crate::kernel::time::EventTime;
+use crate::kernel::value::ValueRef;
 use crate::kernel::window::Sliding;
 
 /// Can be used for one entity after another.
@@ -35,6 +36,8 @@ struct GridWalk {
     /// Ordered by start, no two with the same.
     tiles: VecDeque<Tile>,
     windows: Vec<WindowWalk>,
+    /// Slots that windows count, and how large the sets of the tile at hand were.
+    counted: Vec<(usize, Size)>,
 }
 
 /// One window over a grid, and what is read of it.
@@ -68,7 +71,7 @@ impl Walk {
         for (grid, walk) in self.view.grids.iter().zip(&mut self.grids) {
             let start = grid.start_of(stamp.event_time);
             if !grid.has_left(start, as_of) {
-                walk.tile(grid, start).update(grid, inputs, row, stamp);
+                walk.fold(grid, start, Arrival { inputs, row, stamp });
             }
         }
     }
@@ -85,6 +88,20 @@ impl Walk {
     }
 }
 
+/// An event on its way into tiles.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    inputs: &'a Inputs,
+    row: usize,
+    stamp: Stamp,
+}
+
+impl<'a> Arrival<'a> {
+    fn value(self, slot: &Slot) -> Option<ValueRef<'a>> {
+        self.inputs.value(slot.column?, self.row, slot.keeps_values)
+    }
+}
+
 impl GridWalk {
     fn new(view: &ViewPlan, grid: usize) -> GridWalk {
         let mut windows: Vec<WindowWalk> = Vec::new();
@@ -97,22 +114,37 @@ impl GridWalk {
             let place = windows[at].running.take_on(feature.slot, &view.slot(feature).identity);
             windows[at].features.push((index, place));
         }
-        GridWalk { tiles: VecDeque::new(), windows }
+        let slots = view.grids[grid].slots.iter().enumerate();
+        let counted = slots.filter(|(_, slot)| Counted::of(&slot.identity).is_some());
+        let counted = counted.map(|(slot, _)| (slot, Size::Values(0))).collect();
+        GridWalk { tiles: VecDeque::new(), windows, counted }
     }
 
-    /// The tile at `start`, about to change; new where there was none. Most events belong to the newest.
     #[inline]
-    fn tile(&mut self, grid: &Grid, start: EventTime) -> &mut Tile {
+    fn fold(&mut self, grid: &Grid, start: EventTime, event: Arrival<'_>) {
+        let at = self.place(grid, start);
+        let tile = &mut self.tiles[at];
+        self.counted.iter_mut().for_each(|(slot, size)| *size = Size::of(&tile.partials[*slot]));
+        tile.update(grid, event.inputs, event.row, event.stamp);
+        for (slot, before) in &self.counted {
+            if let Some(value) = event.value(&grid.slots[*slot]) {
+                self.windows.iter_mut().for_each(|it| it.running.grow(tile, *slot, *before, value));
+            }
+        }
+    }
+
+    /// Where the tile at `start` is, about to change; new where there was none. Most events belong to the newest.
+    #[inline]
+    fn place(&mut self, grid: &Grid, start: EventTime) -> usize {
         let newest = self.tiles.back().map(|newest| newest.start);
-        let at = match newest {
+        match newest {
             Some(newest) if newest == start => self.tiles.len() - 1,
             Some(newest) if newest > start => self.earlier(grid, start),
             _ => {
                 self.tiles.push_back(Tile::new(grid, start));
                 self.tiles.len() - 1
             }
-        };
-        &mut self.tiles[at]
+        }
     }
 
     /// An event that is known later than newer ones.
@@ -135,10 +167,7 @@ impl GridWalk {
                     Place::Stacked(at) => {
                         (plan.call.function.finalize)(&plan.call, &it.running.total(at, newest), as_of)
                     }
-                    Place::Counted(at) => {
-                        let (counted, newest) = it.running.counted(at, newest);
-                        counted.finalize_with(newest)
-                    }
+                    Place::Counted(at) => it.running.counted(at).finalize(),
                 };
                 reading.values[*feature] = plan.answer(finalized, &mut reading.overflowed);
             }

@@ -7,10 +7,10 @@
 use std::hash::Hash;
 
 use hashbrown::HashMap;
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::{Distinct, Set, counted};
 use crate::kernel::aggregate::{Finalized, Partial};
+use crate::kernel::value::ValueRef;
 
 #[derive(Clone, Debug)]
 pub struct Counted {
@@ -21,7 +21,7 @@ pub struct Counted {
 }
 
 /// Value → the number of tiles that hold it.
-type Tally<T> = HashMap<T, u32, Xxh3DefaultBuilder>;
+type Tally<T> = HashMap<T, u32>;
 
 impl Counted {
     /// `None` where the partial is of another aggregate.
@@ -54,15 +54,39 @@ impl Counted {
         }
     }
 
-    /// What the tiles read as together with one more.
-    pub fn finalize_with(&self, newest: &Partial) -> Finalized {
-        let further = match &set(newest).set {
-            Set::Ints(ints) => ints.iter().filter(|int| !self.ints.contains_key(*int)).count(),
-            Set::Texts { texts, .. } => texts.iter().filter(|text| !self.texts.contains_key(*text)).count(),
-            Set::Full => self.limit,
-        };
-        let all = self.ints.len() + self.texts.len() + further;
+    /// A tile that came in took in one more value, and was of this size before. False: that made it full, and the
+    /// values that it had cannot be told any more.
+    #[must_use]
+    pub fn grow(&mut self, tile: &Partial, before: Size, value: ValueRef<'_>) -> bool {
+        let (Size::Values(before), Size::Values(now)) = (before, Size::of(tile)) else { return before == Size::Full };
+        if now > before {
+            match value {
+                ValueRef::Text(text) => hold(&mut self.texts, &Box::from(text)),
+                ValueRef::Int(int) => hold(&mut self.ints, &int),
+                ValueRef::Bool(bool) => hold(&mut self.ints, &i64::from(bool)),
+                other => unreachable!("definitions refuse other columns, yet this is {other:?}"),
+            }
+        }
+        true
+    }
+
+    pub fn finalize(&self) -> Finalized {
+        let all = self.ints.len() + self.texts.len();
         counted(if self.full_tiles > 0 { self.limit } else { all.min(self.limit) })
+    }
+}
+
+/// How much a tile of this kind knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    Values(usize),
+    Full,
+}
+
+impl Size {
+    pub fn of(tile: &Partial) -> Size {
+        let distinct = set(tile);
+        if distinct.set == Set::Full { Size::Full } else { Size::Values(distinct.len()) }
     }
 }
 
@@ -101,8 +125,8 @@ mod tests {
         Partial::Distinct(distinct)
     }
 
-    fn read(counted: &Counted, newest: &[i64]) -> Option<i64> {
-        match counted.finalize_with(&ints(newest)) {
+    fn read(counted: &Counted) -> Option<i64> {
+        match counted.finalize() {
             Finalized::Value(Value::Int(count)) => Some(count),
             Finalized::Empty(_) => None,
             other => panic!("{other:?}"),
@@ -112,14 +136,14 @@ mod tests {
     #[test]
     fn a_value_of_two_tiles_stays_until_both_have_left() {
         let mut counted = Counted::of(&ints(&[])).expect("a set");
-        assert_eq!(read(&counted, &[]), None);
+        assert_eq!(read(&counted), None);
         counted.enter(&ints(&[1, 2]));
         counted.enter(&ints(&[2]));
-        assert_eq!(read(&counted, &[2]), Some(2));
+        assert_eq!(read(&counted), Some(2));
         counted.leave(&ints(&[1, 2]));
-        assert_eq!((read(&counted, &[]), read(&counted, &[7])), (Some(1), Some(2)));
+        assert_eq!(read(&counted), Some(1));
         counted.leave(&ints(&[2]));
-        assert_eq!(read(&counted, &[]), None);
+        assert_eq!(read(&counted), None);
     }
 
     #[test]
@@ -127,9 +151,25 @@ mod tests {
         let mut counted = Counted::of(&ints(&[])).expect("a set");
         counted.enter(&ints(&[1, 2, 3, 4]));
         counted.enter(&ints(&[9]));
-        assert_eq!(read(&counted, &[]), Some(3));
+        assert_eq!(read(&counted), Some(3));
         counted.leave(&ints(&[1, 2, 3, 4]));
-        assert_eq!(read(&counted, &[]), Some(1));
-        assert_eq!(read(&counted, &[1, 2, 3]), Some(3), "the union would pass the limit");
+        assert_eq!(read(&counted), Some(1));
+        counted.enter(&ints(&[1, 2, 3]));
+        assert_eq!(read(&counted), Some(3), "the union would pass the limit");
+    }
+
+    #[test]
+    fn a_tile_may_grow_until_it_is_full() {
+        let mut counted = Counted::of(&ints(&[])).expect("a set");
+        counted.enter(&ints(&[1, 2]));
+        let two = Size::of(&ints(&[1, 2]));
+        assert!(counted.grow(&ints(&[1, 2]), two, ValueRef::Int(2)), "a value that it had");
+        assert!(counted.grow(&ints(&[1, 2, 3]), two, ValueRef::Int(3)));
+        assert_eq!(read(&counted), Some(3));
+        counted.leave(&ints(&[1, 2, 3]));
+        assert_eq!(read(&counted), None);
+        let full = ints(&[1, 2, 3, 4]);
+        assert!(!counted.grow(&full, Size::of(&ints(&[1, 2, 3])), ValueRef::Int(4)));
+        assert!(counted.grow(&full, Size::Full, ValueRef::Int(5)), "nothing more is known of it");
     }
 }
