@@ -92,7 +92,8 @@ fn read(archive: &Archive, request: &Request, pinned: &Pinned, watch: Watch<'_>)
     let mut history = History::of_all(view.clone());
     let found_for = view.reach.map(|reach| reach.max(view.max_age.unwrap_or(reach)));
     let event_time = found_for.map(|found_for| request.interval.start - found_for..request.interval.end);
-    let mut events = archive.read(&view.source, pinned, &Scope { below: None, event_time });
+    let mut events =
+        archive.read(&view.source, pinned, &Scope { below: None, event_time, fields: Some(view.fields()) });
     let commits = events.size_hint().1.unwrap_or(0);
     while let Some(archived) = events.next() {
         history.add(&archived?.admit(&view.source));

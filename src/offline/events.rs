@@ -1,13 +1,13 @@
 //! Reading archived events back, commit by commit, as the source decodes them now: their columns where it decodes as
 //! it did when they were archived, else their raw bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_array, new_null_array};
 use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
-use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
@@ -28,6 +28,9 @@ pub struct Scope {
     /// Where in event time the reader looks. A saving, not a filter: events outside it may come too, and if the
     /// source has an event id all do, for which of two copies counts is decided before anything is cut.
     pub event_time: Option<Range<EventTime>>,
+    /// The fields that the reader looks at, by their places in the source. A saving too: the others may come empty or 0.
+    /// `None`: all.
+    pub fields: Option<BTreeSet<usize>>,
 }
 
 /// Events of the archive: what [`crate::kernel::event::admit`] decides on.
@@ -50,7 +53,7 @@ impl ArchivedEvents {
 pub struct Events {
     folder: Folder,
     source: Arc<Source>,
-    /// The source's fields, then our own three.
+    /// What is read of files: of the source's fields those that are looked at, then our own three.
     schema: SchemaRef,
     rest: std::vec::IntoIter<Piece>,
 }
@@ -80,7 +83,7 @@ impl Events {
             let stored = begun.filter_map(|commit| stored(&source, &mark, commit, scope));
             rest.extend(stored.map(|from| Piece { partition, from, below }));
         }
-        let schema = archived_schema(&source.schema());
+        let schema = archived_schema(&source.schema(), scope);
         Events { folder, source, schema, rest: rest.into_iter() }
     }
 
@@ -131,8 +134,12 @@ impl Events {
 
     fn fields_of(&self, batch: &RecordBatch) -> RecordBatch {
         let fields = self.source.schema();
-        let columns = batch.columns()[..fields.fields().len()].to_vec();
-        RecordBatch::try_new(fields, columns).expect("a source has fields, and they come first")
+        let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => blank(field.data_type(), batch.num_rows()),
+        };
+        let columns = fields.fields().iter().map(column).collect();
+        RecordBatch::try_new(fields, columns).expect("a blank stands for what was not read")
     }
 }
 
@@ -170,10 +177,18 @@ fn stored(source: &Source, mark: &str, commit: &Commit, scope: &Scope) -> Option
     (!files.is_empty()).then_some(Stored::Columns(files))
 }
 
-fn archived_schema(fields: &Schema) -> SchemaRef {
+/// In place of a field that nobody looks at: zeros or empty strings, and not null, for the field may be required.
+fn blank(data_type: &DataType, rows: usize) -> ArrayRef {
+    let nulls = new_null_array(data_type, rows).to_data();
+    make_array(nulls.into_builder().nulls(None).build().expect("an array of zeros"))
+}
+
+fn archived_schema(fields: &Schema, scope: &Scope) -> SchemaRef {
     let own = [(PARTITION, ValueType::Int32), (OFFSET, ValueType::Int64), (INGESTION_TIME, ValueType::Timestamp)];
     let own = own.map(|(name, value_type)| Arc::new(Field::new(name, value_type.to_arrow(), false)));
-    Arc::new(Schema::new(fields.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
+    let wanted = |place: &usize| scope.fields.as_ref().is_none_or(|fields| fields.contains(place));
+    let fields = fields.fields().iter().enumerate().filter(|(place, _)| wanted(place));
+    Arc::new(Schema::new(fields.map(|(_, field)| field.clone()).chain(own).collect::<Vec<_>>()))
 }
 
 fn offsets_below(batch: &RecordBatch, below: u64) -> BooleanArray {

@@ -92,7 +92,8 @@ fn history(
     // A lookup counts events of its open tile that are ahead of it: there is no end.
     let oldest = by_entity.values().flatten().map(|served| served.lookup.as_of).min();
     let event_time = oldest.zip(view.reach).map(|(oldest, reach)| oldest - reach..EventTime::MAX);
-    let mut events = archive.read(&view.source, pinned, &Scope { below: Some(below), event_time });
+    let mut events =
+        archive.read(&view.source, pinned, &Scope { below: Some(below), event_time, fields: Some(view.fields()) });
     let commits = events.size_hint().1.unwrap_or(0);
     while let Some(archived) = events.next() {
         history.add(&archived?.admit(&view.source));

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{filter_record_batch, max, min};
-use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
 use super::decode::Refused;
@@ -52,11 +52,15 @@ fn admit_all(source: &Source, fields: &RecordBatch, positions: &[(Origin, EventT
 
 /// False where a time of the column is out of range, or might be.
 fn times_in_range(column: &ArrayRef) -> bool {
+    let in_range = |micros: i64| EventTime::from_micros(micros).is_some();
     if let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() {
-        let in_range = |micros: Option<i64>| micros.is_none_or(|micros| EventTime::from_micros(micros).is_some());
-        return in_range(min(times)) && in_range(max(times));
+        return min(times).is_none_or(in_range) && max(times).is_none_or(in_range);
     }
-    !matches!(column.data_type(), DataType::Date32 | DataType::List(_))
+    if let Some(days) = column.as_primitive_opt::<Date32Type>() {
+        let in_range = |days: i32| in_range(i64::from(days) * Micros::DAY.get());
+        return min(days).is_none_or(in_range) && max(days).is_none_or(in_range);
+    }
+    column.as_list_opt::<i32>().is_none_or(|lists| times_in_range(lists.values()))
 }
 
 /// Clamps an event that is early by no more than the source's skew. One within its ingestion millisecond is not

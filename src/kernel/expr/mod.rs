@@ -11,6 +11,7 @@ mod functions;
 mod parse;
 mod transcendental;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
@@ -18,6 +19,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{Date32Type, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::utils::collect_columns;
 
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
@@ -73,6 +75,11 @@ impl Expression {
 
     pub fn value_type(&self) -> &ValueType {
         &self.value_type
+    }
+
+    /// Which columns of its schema it looks at.
+    pub fn columns(&self) -> BTreeSet<usize> {
+        collect_columns(&self.physical).iter().map(|column| column.index()).collect()
     }
 
     /// `None` where some row fails. A time or date outside the years 0001 to 9999 is a failure like any other.

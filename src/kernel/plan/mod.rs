@@ -6,6 +6,7 @@ mod explain;
 mod fingerprint;
 mod layout;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -203,6 +204,18 @@ impl Plan {
 }
 
 impl ViewPlan {
+    /// The source's fields that the view's values depend on: its keys, times and ids, and what expressions and
+    /// aggregates look at.
+    pub fn fields(&self) -> BTreeSet<usize> {
+        let expressions = self.columns.iter().map(|(_, expression)| expression).chain(&self.filter);
+        let slots = self.grids.iter().flat_map(|grid| &grid.slots).filter_map(|slot| slot.column);
+        let mut fields: BTreeSet<usize> = expressions.flat_map(Expression::columns).chain(slots).collect();
+        fields.extend(self.key_fields.iter().copied().chain([self.source.event_time]).chain(self.source.event_id));
+        // The others are derived columns.
+        fields.retain(|column| *column < self.source.fields.len());
+        fields
+    }
+
     /// The partial that a feature is finished from.
     pub fn slot(&self, feature: &FeaturePlan) -> &Slot {
         &self.grids[feature.grid].slots[feature.slot]

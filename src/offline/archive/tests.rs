@@ -243,7 +243,7 @@ fn a_scope_stays_below_its_offsets() {
         let records: Vec<_> = (0..3).map(|offset| click(partition, offset, "2026-11-21T10:00:00Z")).collect();
         commit(&archive, &clicks(), 0..3, &records).expect("committed");
     }
-    let scope = Scope { below: Some(BTreeMap::from([(1, 2)])), event_time: None };
+    let scope = Scope { below: Some(BTreeMap::from([(1, 2)])), ..Scope::default() };
     assert_eq!(archived(&archive, &clicks(), &scope), [(1, 0), (1, 1)]);
 }
 
@@ -254,13 +254,32 @@ fn a_time_range_leaves_out_days_unless_copies_must_be_recognised() {
     let records = [click(0, 0, "2026-11-19T10:00:00Z"), click(0, 1, "2026-11-20T10:00:00Z")];
     commit(&archive, &clicks(), 0..2, &records).expect("committed");
     let time = |text: &str| text.parse::<EventTime>().expect("a time");
-    let range = |from: &str, to: &str| Scope { below: None, event_time: Some(time(from)..time(to)) };
+    let range = |from: &str, to: &str| Scope { event_time: Some(time(from)..time(to)), ..Scope::default() };
     let scope = range("2026-11-20T10:00:00Z", "2026-11-20T10:00:00.000001Z");
     assert_eq!(archived(&archive, &clicks(), &scope), [(0, 1)]);
     let before = range("2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z");
     assert_eq!(archived(&archive, &clicks(), &before), []);
     let with_id = Arc::new(Source { event_id: Some(1), ..Source::clone(&clicks()) });
     assert_eq!(archived(&archive, &with_id, &scope), [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn fields_that_nobody_looks_at_are_blank() {
+    let root = tempfile::tempdir().expect("a folder");
+    let archive = Archive::new(project(root.path()));
+    let source = source(&[("count", "int32"), ("user", "string")]);
+    let records = [record(0, 0, r#"{"at": "2026-11-21T10:00:00Z", "count": 7, "user": "u"}"#)];
+    commit(&archive, &source, 0..1, &records).expect("committed");
+    let pinned = archive.pin(&source).expect("pinned");
+    let read = |fields: [usize; 2]| {
+        let scope = Scope { fields: Some(fields.into()), ..Scope::default() };
+        let events = archive.read(&source, &pinned, &scope).next().expect("a batch").expect("read").admit(&source);
+        assert_eq!(events.fields.schema(), source.schema());
+        format!("{:?} {:?}", events.fields.column(1), events.fields.column(2))
+    };
+    let (users, counts) = (read([0, 2]), read([0, 1]));
+    assert!(users.contains("\"u\"") && !users.contains('7'), "{users}");
+    assert!(counts.contains('7') && !counts.contains("\"u\""), "{counts}");
 }
 
 #[test]
@@ -289,7 +308,7 @@ fn events_are_what_the_source_decodes_now_and_not_what_it_decoded_then() {
         +----------------------+-------+------------+"#]]
     .assert_eq(&text(&archive, &new));
     assert_eq!(archived(&archive, &source(&[("count", "string")]), &Scope::default()), [(0, 2), (0, 3)]);
-    let below = Scope { below: Some(BTreeMap::from([(0, 1)])), event_time: None };
+    let below = Scope { below: Some(BTreeMap::from([(0, 1)])), ..Scope::default() };
     assert_eq!(archived(&archive, &new, &below), [(0, 0)]);
 }
 

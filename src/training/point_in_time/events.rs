@@ -49,7 +49,7 @@ fn scope(task: &Task) -> Scope {
     let reach = task.entrants.view().reach;
     let oldest = instants().min().zip(reach).map_or(EventTime::MIN, |(first, reach)| first - reach);
     let event_time = instants().max().map(|last| oldest..last + Micros::new(1));
-    Scope { below: None, event_time }
+    Scope { below: None, event_time, fields: Some(task.entrants.view().fields()) }
 }
 
 impl DisplayAs for EventsExec {
