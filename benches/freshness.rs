@@ -29,11 +29,11 @@ use stand::service::Service;
 const PARTITIONS: u32 = 4;
 const USERS: usize = 100_000;
 const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// The producer's choice between batches and waiting.
-const LINGER_MS: u32 = 1;
+/// The producer's choice between batches and waiting: what Kafka's own producer has.
+const LINGER_MS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(1);
-/// Until caches are warm and groups have formed.
-const WARM_UP: Duration = Duration::from_secs(5);
+/// Until groups have formed and the worker has met most of the users.
+const WARM_UP: Duration = Duration::from_secs(15);
 
 #[derive(Parser)]
 struct Arguments {
@@ -76,7 +76,8 @@ async fn measure(arguments: &Arguments, rate: u32) {
     let project = stand::random_name("bench");
     let topic = Topic::create(&project, PARTITIONS).await;
     let settings: Vec<(&str, &str)> = arguments.set.iter().filter_map(|setting| setting.split_once('=')).collect();
-    let service = Service::start(&project, &settings).await;
+    let redis = Server::start().await;
+    let service = Service::start(&project, &redis.url, &settings).await;
     service.apply(&workload::definitions(&topic.name, "user_id")).await;
     service
         .until(|status| status["views"].as_array().is_some_and(|it| it.iter().all(|view| view["state"] == "live")))
@@ -95,8 +96,6 @@ async fn measure(arguments: &Arguments, rate: u32) {
         at(0.99),
         at(0.999)
     );
-    drop(service);
-    Server::connect().await.remove(&format!("*{project}*")).await;
 }
 
 /// How many were produced: as many a millisecond as the rate asks for, late ones made up for.

@@ -64,6 +64,7 @@ async fn apply(store: &Redis, bytes: usize, flushes: u64) -> f64 {
                 body: None,
                 ids: None,
                 expires_at: EventTime::from_micros(EXPIRES_AT),
+                expiry_moved: true,
             },
         };
         let rows: Vec<PartWrite> = entities(shard).into_iter().map(flushed).collect();

@@ -112,27 +112,27 @@ async fn produce(arguments: &Arguments, count: usize) -> Topic {
 async fn measure(arguments: &Arguments, topic: &Topic) -> f64 {
     let project = stand::random_name("bench");
     let settings: Vec<(&str, &str)> = arguments.set.iter().filter_map(|setting| setting.split_once('=')).collect();
-    let mut redis = Server::connect().await;
+    let mut redis = Server::start().await;
     println!("Redis {}", redis.version().await);
-    let service = Service::start(&project, &settings).await;
-    let memory = redis.info("used_memory").await;
+    let service = Service::start(&project, &redis.url, &settings).await;
+    let memory = redis.number("used_memory").await;
     let applied = Instant::now();
     let key = arguments.key.to_possible_value().expect("none is hidden");
     service.apply(&workload::definitions(&topic.name, key.get_name())).await;
     service.until(|status| partition(status, |it| !it["newest_event_time"].is_null())).await;
     let (started, processor, redis_processor) =
-        (Instant::now(), service.processor_seconds(), redis_seconds(&mut redis).await);
+        (Instant::now(), service.processor_seconds(), redis.processor_seconds().await);
     service.until(|status| sum(status, "folded_to") == arguments.events as u64).await;
     let took = started.elapsed();
     println!("apply to the first record          {:>12.2} s", (started - applied).as_secs_f64());
     println!("first record to the last           {:>12.2} s", took.as_secs_f64());
     println!("processor time of freshet          {:>12.2} s", service.processor_seconds() - processor);
-    println!("processor time of Redis            {:>12.2} s", redis_seconds(&mut redis).await - redis_processor);
+    println!("processor time of Redis            {:>12.2} s", redis.processor_seconds().await - redis_processor);
     println!("peak memory of freshet             {:>12.0} MB", service.peak_memory() / 1e6);
     service
         .until(|status| status["views"].as_array().is_some_and(|it| it.iter().all(|view| view["state"] == "live")))
         .await;
-    let memory = redis.info("used_memory").await - memory;
+    let memory = redis.number("used_memory").await - memory;
     let entities = arguments.users.min(arguments.events) as f64;
     println!(
         "memory in Redis                    {:>12.0} bytes an entity, {:.1} a feature",
@@ -140,17 +140,11 @@ async fn measure(arguments: &Arguments, topic: &Topic) -> f64 {
         memory / entities / FEATURES
     );
     lookups(&service, arguments.users).await;
-    drop(service);
-    redis.remove(&format!("*{project}*")).await;
     arguments.events as f64 / took.as_secs_f64()
 }
 
 fn partition(status: &Value, is: impl Fn(&Value) -> bool) -> bool {
     status["partitions"].as_array().is_some_and(|partitions| partitions.iter().any(is))
-}
-
-async fn redis_seconds(redis: &mut Server) -> f64 {
-    redis.info("used_cpu_user").await + redis.info("used_cpu_sys").await
 }
 
 /// One after the other, of one entity each.

@@ -35,6 +35,10 @@ const RECORDS_A_DELIVERY: usize = 4_000;
 /// What the worker's clock believes.
 const EVENTS_A_SECOND: i64 = 200_000;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     // Cargo passes `--bench` along.
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-/// Training sets allocate a tile here and a value there, from several threads at once.
+/// Stream worker and training sets allocate a few small things for each event, on several threads: with the allocator of
+/// the C library that is half of their time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    freshet::cli::run().await
+fn main() -> ExitCode {
+    freshet::cli::run()
 }

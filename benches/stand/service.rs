@@ -20,11 +20,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// On the servers of the environment, without the archive.
-    pub async fn start(project: &str, settings: &[(&str, &str)]) -> Service {
+    /// On `redis` and otherwise the servers of the environment, without the archive.
+    pub async fn start(project: &str, redis: &str, settings: &[(&str, &str)]) -> Service {
         let folder = tempfile::tempdir().expect("a folder");
-        let (kafka, redis) = (variable("KAFKA_BROKERS"), variable("REDIS_URL"));
-        let fixed = [("project", project), ("kafka", &kafka), ("redis", &redis), ("roles", "api,stream")];
+        let [kafka, registry] = ["KAFKA_BROKERS", "DATABASE_URL"].map(variable);
+        let offline = format!("file://{}", folder.path().join("offline").display());
+        let fixed = [
+            ("project", project),
+            ("kafka", &kafka),
+            ("redis", redis),
+            ("registry", &registry),
+            ("offline", &offline),
+            ("roles", "api,stream"),
+        ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
         command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
         for (name, value) in fixed.iter().chain(settings) {

@@ -86,6 +86,7 @@ pub(crate) struct Common {
 }
 
 /// Runs the command that the arguments of the process name.
+#[tokio::main]
 pub async fn run() -> ExitCode {
     // Clap prints usage mistakes itself, and exits with 2.
     let arguments = Arguments::parse();

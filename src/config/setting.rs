@@ -71,7 +71,7 @@ pub(super) const SETTINGS: [(&str, &str, &str); 34] = [
         "the offline store, a folder, `file://`, `s3://`, `gs://` or `az://`; empty: `offline` in `data_dir`",
     ),
     ("partitions", "4", "partitions of a topic that an apply creates"),
-    ("flush_interval_ms", "20", "how long a folded event may wait before lookups see it"),
+    ("flush_interval_ms", "10", "how long a folded event may wait before lookups see it"),
     ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),
     ("worker_cache_mb", "256", "memory for rows that the stream worker keeps at hand"),
     ("store_cache_mb", "256", "memory for the embedded online store's cache"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! apply, claim ─► one script for each shard ─► all of it or nothing
-//! load, read   ─► MULTI, the controls and rows of a shard, EXEC ─► as of one instant
+//! load, read   ─► MULTI, controls and rows, EXEC ─► as of one instant; in a cluster, one for each shard
 //! ```
 //!
 //! * All keys of a shard carry one hash tag, so a cluster keeps them on one node, and a script names every key that
@@ -18,7 +18,7 @@
 //! It does not find out about failovers by itself: what answers at the URL's address is the primary (a DNS name, a
 //! proxy, a cluster).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ mod tests;
 
 pub struct Redis {
     keys: Keys,
+    is_cluster: bool,
     /// A flush of some megabytes does not stand before lookups.
     reads: Lane,
     /// By shard, in turn.
@@ -74,6 +75,9 @@ pub struct Options {
 /// How long an answer may take, beside what replicas are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Others wait while a transaction runs: about a millisecond.
+const ROWS_AT_ONCE: usize = 128;
+
 /// WAIT holds up all that comes after it on its connection.
 const WAITING_LANES: usize = 8;
 
@@ -84,6 +88,7 @@ impl Redis {
         let keys = Keys::new(project, options.shards);
         let patience = PATIENCE + options.wait_limit;
         let terms = Terms { address: Address::parse(url)?, store: keys.store(), shards: options.shards, patience };
+        let is_cluster = terms.address.is_cluster();
         let terms = Arc::new(terms);
         terms.warn_of_loss(&mut terms.connect(Redirections::Followed).await?).await;
         let lane = |redirections| Lane::new(terms.clone(), redirections);
@@ -92,6 +97,7 @@ impl Redis {
         let writes = if wait.is_some() { WAITING_LANES } else { 1 };
         Ok(Redis {
             keys,
+            is_cluster,
             reads: lane(Redirections::Followed),
             writes: (0..writes).map(|_| lane(Redirections::Followed)).collect(),
             claims: lane(Redirections::Refused),
@@ -126,49 +132,45 @@ impl Redis {
 
     /// Rows with their parts and their shard's control, in the order of `rows`.
     async fn rows(&self, rows: &[(Fingerprint, &EntityKey)], ids: Ids) -> Result<Vec<Found>, Error> {
-        let mut by_shard: BTreeMap<Shard, Vec<usize>> = BTreeMap::new();
-        for (index, (_, entity)) in rows.iter().enumerate() {
-            by_shard.entry(self.shard_of(entity)).or_default().push(index);
-        }
-        let shards = by_shard.into_iter().map(|(shard, indices)| async move {
-            let of_shard: Vec<_> = indices.iter().map(|index| rows[*index]).collect();
-            let found = self.rows_of_shard(shard, &of_shard, ids).await?;
-            Ok::<_, Error>(indices.into_iter().zip(found))
-        });
-        let mut found: Vec<(usize, Found)> = try_join_all(shards).await?.into_iter().flatten().collect();
+        let row = |(index, (version, entity)): (usize, &(Fingerprint, &EntityKey))| {
+            let (version, shard, entity) = (*version, self.shard_of(entity), (*entity).clone());
+            Wanted { index, version, shard, entity }
+        };
+        let mut wanted: Vec<Wanted> = rows.iter().enumerate().map(row).collect();
+        wanted.sort_unstable_by_key(|row| (row.shard, row.version));
+        let together = |one: &Wanted, next: &Wanted| !self.is_cluster || one.shard == next.shard;
+        let calls = wanted.chunk_by(together).flat_map(|rows| rows.chunks(ROWS_AT_ONCE));
+        let found = try_join_all(calls.map(|rows| self.rows_at_once(rows, ids))).await?;
+        let mut found: Vec<(usize, Found)> =
+            wanted.iter().map(|row| row.index).zip(found.into_iter().flatten()).collect();
         found.sort_unstable_by_key(|(index, _)| *index);
         Ok(found.into_iter().map(|(_, found)| found).collect())
     }
 
-    async fn rows_of_shard(
-        &self,
-        shard: Shard,
-        rows: &[(Fingerprint, &EntityKey)],
-        ids: Ids,
-    ) -> Result<Vec<Found>, Error> {
-        let mut versions: Vec<Fingerprint> = rows.iter().map(|(version, _)| *version).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        let mut commands = Pipeline::with_capacity(versions.len() + 2 * rows.len());
-        for version in &versions {
-            commands.cmd("HGETALL").arg(self.keys.control(*version, shard));
+    /// In one transaction, which in a cluster is of one shard.
+    async fn rows_at_once(&self, rows: &[Wanted], ids: Ids) -> Result<Vec<Found>, Error> {
+        let mut places: Vec<(Shard, Fingerprint)> = rows.iter().map(|row| (row.shard, row.version)).collect();
+        places.dedup();
+        let mut commands = Pipeline::with_capacity(places.len() + 2 * rows.len());
+        for (shard, version) in &places {
+            commands.cmd("HGETALL").arg(self.keys.control(*version, *shard));
         }
-        for (version, entity) in rows {
-            commands.cmd("HGETALL").arg(self.keys.row(*version, shard, entity));
+        for Wanted { version, shard, entity, .. } in rows {
+            commands.cmd("HGETALL").arg(self.keys.row(*version, *shard, entity));
             if ids == Ids::Wanted {
-                commands.cmd("HGETALL").arg(self.keys.ids(*version, shard, entity));
+                commands.cmd("HGETALL").arg(self.keys.ids(*version, *shard, entity));
             }
         }
         let mut answers = self.reads.at_once(commands).await?.into_iter();
-        let mut controls: HashMap<Fingerprint, (Arc<Control>, Option<Generation>)> = HashMap::new();
-        for (version, fields) in versions.into_iter().zip(answers.by_ref()) {
+        let mut controls: HashMap<(Shard, Fingerprint), (Arc<Control>, Option<Generation>)> = HashMap::new();
+        for (place, fields) in places.into_iter().zip(answers.by_ref()) {
             let (control, generation) = layout::decode_control(fields).ok_or_else(|| self.damaged("a control"))?;
-            controls.insert(version, (Arc::new(control), generation));
+            controls.insert(place, (Arc::new(control), generation));
         }
         let hashes = if ids == Ids::Wanted { 2 } else { 1 };
         let mut found = Vec::with_capacity(rows.len());
-        for (version, _) in rows {
-            let (control, generation) = &controls[version];
+        for row in rows {
+            let (control, generation) = &controls[&(row.shard, row.version)];
             let fields: Vec<Value> = answers.by_ref().take(hashes).collect();
             let parts = layout::decode_parts(fields, *generation).ok_or_else(|| self.damaged("a row"))?;
             found.push(Found { parts, control: control.clone() });
@@ -182,6 +184,14 @@ impl Redis {
 enum Ids {
     Wanted,
     LeftOut,
+}
+
+/// A row that is asked for, and where in the answer it belongs.
+struct Wanted {
+    index: usize,
+    version: Fingerprint,
+    shard: Shard,
+    entity: EntityKey,
 }
 
 struct Found {
@@ -299,10 +309,13 @@ fn fill_part(command: &mut Cmd, advances: &[Advance], PartWrite { key, flushed }
         (Some(_), Some(_)) => "hbi",
     };
     command.arg(advance + 1).arg(brings);
-    match flushed.expires_at {
-        // Rounded up: never sooner.
-        Some(instant) => command.arg((instant.micros() + 999).div_euclid(1_000)),
-        None => command.arg(""),
+    // Rounded up: never sooner.
+    let expiry = flushed.expires_at.map(|instant| (instant.micros() + 999).div_euclid(1_000));
+    match (expiry, flushed.expiry_moved) {
+        (Some(instant), true) => command.arg(instant),
+        (Some(instant), false) => command.arg(format!("={instant}")),
+        (None, true) => command.arg(""),
+        (None, false) => command.arg("="),
     };
     command.arg(&layout::part_name(key.part)).arg(&flushed.head[..]);
     for bytes in [&flushed.body, &flushed.ids].into_iter().flatten() {

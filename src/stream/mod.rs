@@ -166,7 +166,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            flush_interval: Micros::from_millis(20),
+            flush_interval: Micros::from_millis(10),
             behind_flush_interval: Micros::from_millis(900),
             behind_records: 20_000,
             idle_interval: Micros::new(5_000_000),

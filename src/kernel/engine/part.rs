@@ -17,6 +17,8 @@ pub struct Part {
     pub(super) body: Bytes,
     newest: Option<EventTime>,
     ids: RecentIds,
+    /// What the last flush said, if there was one since the part was made or loaded.
+    expiry_flushed: Option<Option<EventTime>>,
 }
 
 /// What a flush writes of a part; `None` leaves stored bytes as they are.
@@ -26,6 +28,8 @@ pub struct Flushed {
     pub ids: Option<Bytes>,
     /// When the row may be dropped: one hour after its reach; `None`: never.
     pub expires_at: Option<EventTime>,
+    /// Whether the flush before said something else, as far as this part knows.
+    pub expiry_moved: bool,
 }
 
 /// Tiles and rows are kept this much longer than any read needs them, for readers whose clock is behind.
@@ -43,7 +47,8 @@ const ROW_BYTES: usize = 64;
 
 impl Part {
     pub fn new(view: &ViewPlan) -> Part {
-        Part { head: Tiles::new(view), body: Bytes::new(), newest: None, ids: RecentIds::default() }
+        let (head, ids) = (Tiles::new(view), RecentIds::default());
+        Part { head, body: Bytes::new(), newest: None, ids, expiry_flushed: None }
     }
 
     pub fn decode(view: &ViewPlan, image: &Image) -> Result<Part, codec::Error> {
@@ -59,7 +64,8 @@ impl Part {
             false => codec::decode_ids(view, &image.ids)?,
         };
         let ids = RecentIds::restore(accepted, head.newest_ingestion);
-        Ok(Part { head: Tiles::of_runs(head.runs), body: image.body.clone(), newest: head.newest, ids })
+        let (runs, body) = (Tiles::of_runs(head.runs), image.body.clone());
+        Ok(Part { head: runs, body, newest: head.newest, ids, expiry_flushed: None })
     }
 
     /// Folds one entrant: drops it where it is a duplicate, else updates its tile of each grid. Entrants come in
@@ -93,7 +99,9 @@ impl Part {
             self.body.clone()
         });
         let ids = self.ids.take_changed(view).map(|accepted| codec::encode_ids(view, accepted));
-        Flushed { head, body, ids, expires_at: self.expires_at(view) }
+        let expires_at = self.expires_at(view);
+        let expiry_moved = self.expiry_flushed.replace(expires_at) != Some(expires_at);
+        Flushed { head, body, ids, expires_at, expiry_moved }
     }
 
     /// The event time of the newest event.
@@ -239,6 +247,21 @@ mod tests {
         };
         assert_eq!(expires_at(""), Some(at(4 * 3_600)), "ids for 2h, though the window is shorter");
         assert_eq!(expires_at("max_age: 5h"), Some(at(7 * 3_600)));
+    }
+
+    #[test]
+    fn a_flush_says_whether_the_expiry_moved_since_the_one_before() {
+        let view = view("");
+        let mut part = Part::new(&view);
+        let mut moved = |second: i64| {
+            fold(&view, &mut part, [second].into_iter());
+            part.flush(&view, at(second)).expiry_moved
+        };
+        assert_eq!([1, 2, 3_000, 3_601, 3_602].map(&mut moved), [true, false, false, true, false]);
+        let Flushed { head, ids, .. } = part.flush(&view, at(3_602));
+        let stored = Image { head, body: Bytes::new(), ids: ids.unwrap_or_default() };
+        let mut stored = Part::decode(&view, &stored).expect("reads back");
+        assert!(stored.flush(&view, at(3_602)).expiry_moved, "nobody knows what the store was told");
     }
 
     #[test]

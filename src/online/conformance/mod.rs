@@ -104,7 +104,13 @@ fn entity(store: &dyn OnlineStore, shard: Shard, nth: usize) -> EntityKey {
 fn part(entity: &EntityKey, part: PartId, head: &str) -> PartWrite {
     PartWrite {
         key: PartKey { version: VIEW, entity: entity.clone(), part },
-        flushed: Flushed { head: Bytes::copy_from_slice(head.as_bytes()), body: None, ids: None, expires_at: None },
+        flushed: Flushed {
+            head: Bytes::copy_from_slice(head.as_bytes()),
+            body: None,
+            ids: None,
+            expires_at: None,
+            expiry_moved: true,
+        },
     }
 }
 

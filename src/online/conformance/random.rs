@@ -113,7 +113,7 @@ impl Trial<'_> {
         let part = if self.rng.u32(..5) == 0 { PartId::History } else { PartId::Partition(advance.partition) };
         let expires_at = (self.rng.u32(..6) > 0).then(|| at(self.rng.i64(0..20)));
         let (body, ids) = (self.maybe_bytes(), self.maybe_bytes());
-        let flushed = Flushed { head: self.bytes(), body, ids, expires_at };
+        let flushed = Flushed { head: self.bytes(), body, ids, expires_at, expiry_moved: true };
         PartWrite { key: PartKey { version: advance.version, entity: self.entity(shard), part }, flushed }
     }
 

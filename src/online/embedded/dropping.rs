@@ -112,7 +112,7 @@ mod tests {
         let store = Embedded::open(folder.path(), SMALL).expect("a new store");
         let (version, entity) = (Fingerprint(1), EntityKey::from_bytes(b"a"));
         let shard = entity.shard(SMALL.shards);
-        let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at: None };
+        let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at: None, expiry_moved: true };
         let key = PartKey { version, entity: entity.clone(), part: PartId::History };
         let mut batch = store.database.batch();
         store.put_part(&store.database.view(), &mut batch, shard, &PartWrite { key, flushed }).expect("put");
@@ -132,7 +132,7 @@ mod tests {
         store.claim(shard, &[Claim { version, partition: 0, initial: 0 }], Nonce(1)).await.expect("claimed");
         for from in 0..5 {
             let expires_at = Some(EventTime::unchecked(10 + from as i64));
-            let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at };
+            let flushed = Flushed { head: "head".into(), body: None, ids: None, expires_at, expiry_moved: true };
             let key = PartKey { version, entity: entity.clone(), part: PartId::Partition(0) };
             let advance = Advance { version, partition: 0, nonce: Nonce(1), from, to: from + 1 };
             store.apply(shard, &[advance], &[PartWrite { key, flushed }]).await.expect("answered");

@@ -1,7 +1,8 @@
 -- KEYS: the control of each advance, then the row of each part, then the ids of each part that brings some.
 -- ARGV: how many advances; 'confirm' or ''; for each advance its position field, position before and position after;
 -- how many parts; for each part the number of its advance, what it brings ('h' head, 'b' body, 'i' ids), its expiry in
--- milliseconds ('' for never), its name, and the bytes of what it brings. Answers 1, or what is stored for each advance.
+-- milliseconds ('' for never; after a '=' where the part's last write had the same), its name, and the bytes of what it
+-- brings. Answers 1, or what is stored for each advance.
 local call = redis.call
 local advances, confirm = tonumber(ARGV[1]), ARGV[2] == 'confirm'
 -- By the number of the advance as text, which parts name it by.
@@ -28,21 +29,25 @@ local HOUR, DAY = 3600000, 86400000
 local now = tonumber(call('TIME')[1]) * 1000
 
 -- What would expire within the hour is written behind time: a worker that catches up with an old log. The clock must
--- not take it from under the records still to come, so it stays for a day after its last write. Parts share few
--- expiries, so each is looked at once.
-local instants = { [''] = false }
-local function instant_of(expiry)
-  local instant = instants[expiry]
-  if instant == nil then
-    instant = tonumber(expiry) < now + HOUR and tostring(now + DAY) or expiry
-    instants[expiry] = instant
+-- not take it from under the records still to come, so it stays for a day after its last write. Else what is as it was
+-- at the last write is settled. Parts share few expiries, so each is looked at once.
+local instants, settled = {}, {}
+local function look(expiry)
+  local same = string.sub(expiry, 1, 1) == '='
+  local instant = same and string.sub(expiry, 2) or expiry
+  settled[expiry] = same
+  if instant ~= '' and tonumber(instant) < now + HOUR then
+    instant = tostring(now + DAY)
+    settled[expiry] = false
   end
-  return instant
+  instants[expiry] = instant
 end
 
 -- An expiry only grows. For GT a key without one never expires, and so does a new key: hence the two cases.
-local function keep(key, instant, added)
-  if not instant then
+local function keep(key, expiry, added)
+  if added == 0 and settled[expiry] then return end
+  local instant = instants[expiry]
+  if instant == '' then
     call('PERSIST', key)
   elseif added > 0 and call('HLEN', key) == added then
     call('PEXPIREAT', key, instant)
@@ -56,18 +61,19 @@ local rows = tonumber(ARGV[at])
 local ids = advances + rows
 at = at + 1
 for row = advances + 1, advances + rows do
-  local key, brings, instant = KEYS[row], ARGV[at + 1], instant_of(ARGV[at + 2])
+  local key, brings, expiry = KEYS[row], ARGV[at + 1], ARGV[at + 2]
+  if instants[expiry] == nil then look(expiry) end
   local part = ARGV[at + 3] .. generations[ARGV[at]]
   if brings == 'h' or brings == 'hi' then
-    keep(key, instant, call('HSET', key, 'h' .. part, ARGV[at + 4]))
+    keep(key, expiry, call('HSET', key, 'h' .. part, ARGV[at + 4]))
     at = at + 5
   else
-    keep(key, instant, call('HSET', key, 'h' .. part, ARGV[at + 4], 'b' .. part, ARGV[at + 5]))
+    keep(key, expiry, call('HSET', key, 'h' .. part, ARGV[at + 4], 'b' .. part, ARGV[at + 5]))
     at = at + 6
   end
   if brings == 'hi' or brings == 'hbi' then
     ids = ids + 1
-    keep(KEYS[ids], instant, call('HSET', KEYS[ids], 'i' .. part, ARGV[at]))
+    keep(KEYS[ids], expiry, call('HSET', KEYS[ids], 'i' .. part, ARGV[at]))
     at = at + 1
   end
 end

@@ -42,7 +42,8 @@ fn shard() -> Shard {
 }
 
 fn row(head: &str, expires_at: Option<EventTime>) -> PartWrite {
-    let flushed = Flushed { head: head.to_owned().into(), body: None, ids: Some("ids".into()), expires_at };
+    let flushed =
+        Flushed { head: head.to_owned().into(), body: None, ids: Some("ids".into()), expires_at, expiry_moved: true };
     PartWrite { key: PartKey { version: VERSION, entity: entity(), part: PartId::Partition(0) }, flushed }
 }
 
@@ -178,6 +179,32 @@ async fn an_expiry_is_that_of_the_server_and_only_grows() {
     }
     store.apply(shard(), &step(4, 5), &[row("head", Some(far))]).await.expect("answered");
     assert_eq!(expiries(&store).await, [-1; 2], "what never expires stays so");
+}
+
+#[tokio::test]
+async fn an_expiry_that_did_not_move_is_left_alone_unless_its_key_is_new_or_near_its_end() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    let millis = |instant: EventTime| (instant.micros() + 999) / 1_000;
+    let again = |expires_at| {
+        let mut row = row("head", expires_at);
+        row.flushed.expiry_moved = false;
+        [row]
+    };
+    let [near, far, moved] = [in_hours(5), in_hours(50), in_hours(70)];
+    store.apply(shard(), &step(0, 1), &[row("head", Some(far))]).await.expect("answered");
+    for key in [store.keys.row(VERSION, shard(), &entity()), store.keys.ids(VERSION, shard(), &entity())] {
+        raw(&store, cmd("PEXPIREAT").arg(key).arg(millis(near))).await;
+    }
+    store.apply(shard(), &step(1, 2), &again(Some(far))).await.expect("answered");
+    assert_eq!(expiries(&store).await, [millis(near); 2], "nobody looked at it");
+    raw(&store, cmd("UNLINK").arg(store.keys.ids(VERSION, shard(), &entity()))).await;
+    store.apply(shard(), &step(2, 3), &again(Some(far))).await.expect("answered");
+    assert_eq!(expiries(&store).await, [millis(near), millis(far)], "ids that are new have an expiry of their own");
+    store.apply(shard(), &step(3, 4), &[row("head", Some(moved))]).await.expect("answered");
+    assert_eq!(expiries(&store).await, [millis(moved); 2]);
+    store.apply(shard(), &step(4, 5), &again(None)).await.expect("answered");
+    assert_eq!(expiries(&store).await, [millis(moved); 2], "one that never expires is not looked at either");
 }
 
 #[tokio::test]

@@ -305,7 +305,7 @@ fn only_its_position_tells_an_image_that_a_failover_took_back() {
     now(store.claim(Shard(0), &[Claim { version, partition: 0, initial: 0 }], Nonce(1)));
     let before = store.snapshot(Shard(0));
     let step = |from, to| [Advance { version, partition: 0, nonce: Nonce(1), from, to }];
-    let flushed = || Flushed { head: "ten".into(), body: None, ids: None, expires_at: None };
+    let flushed = || Flushed { head: "ten".into(), body: None, ids: None, expires_at: None, expiry_moved: true };
     let row = || [PartWrite { key: key.clone(), flushed: flushed() }];
     assert_eq!(now(store.apply(Shard(0), &step(0, 10), &row())), Applied::Done);
     store.restore(Shard(0), before);
