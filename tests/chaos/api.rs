@@ -98,12 +98,13 @@ impl Api {
         self.call("/v1/definitions/apply", "application/yaml", definitions.to_owned()).await?.json().map(drop)
     }
 
-    /// The servers by turns; the other one where that does not answer at all.
+    /// The servers by turns; the other one where that does not answer at all, or is not ready yet: as a load balancer
+    /// does.
     async fn call(&self, path: &str, content_type: &str, body: String) -> anyhow::Result<Answer> {
         let turn = self.calls.fetch_add(1, Ordering::Relaxed);
         match self.call_one(&self.urls[turn % 2], path, content_type, body.clone()).await {
-            Ok(answer) => Ok(answer),
-            Err(_) => Ok(self.call_one(&self.urls[(turn + 1) % 2], path, content_type, body).await?),
+            Ok(answer) if !answer.is_of_a_start() => Ok(answer),
+            _ => Ok(self.call_one(&self.urls[(turn + 1) % 2], path, content_type, body).await?),
         }
     }
 
@@ -128,6 +129,10 @@ impl Api {
 }
 
 impl Answer {
+    fn is_of_a_start(&self) -> bool {
+        self.status == 503 && String::from_utf8_lossy(&self.body).contains(r#""code":"STARTING""#)
+    }
+
     fn json(&self) -> anyhow::Result<Value> {
         let text = String::from_utf8_lossy(&self.body);
         ensure!((200..300).contains(&self.status), "{} {text}", self.status);
