@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::jobs::{self, Handle, JobList, JobView};
+use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
 use crate::backfill::{self, Request};
@@ -45,9 +46,9 @@ pub(super) struct BackfillBody {
     (status = 429, description = "Too many jobs wait", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
-    body: Result<Json<BackfillBody>, JsonRejection>,
+    body: Result<Json<Object<BackfillBody>>, JsonRejection>,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
-    let Json(body) = body?;
+    let Json(Object(body)) = body?;
     let view = state.catalogues.current().plan.view(&body.view).cloned();
     let view = view.ok_or_else(|| {
         Problem::not_found("UNKNOWN_VIEW", format_args!("feature view `{}` is not defined", body.view))

@@ -54,6 +54,7 @@ pub(super) struct DeadLetterView {
 /// List rejected records of a source
 #[utoipa::path(get, operation_id = "list_dead_letters", path = "/v1/dead-letters", tag = "ingest", params(DeadLettersQuery), responses(
     (status = 200, description = "The newest first", body = DeadLetters),
+    (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
@@ -74,6 +75,7 @@ pub(super) async fn list(
     params(("source" = String, Path), ("partition" = u32, Path), ("offset" = u64, Path)),
     responses(
         (status = 200, description = "The record, and why it was rejected", body = DeadLetterView),
+        (status = 400, description = "Partition or offset is no number", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such source, or no dead letter there", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     Shared(state): Shared<State>,

@@ -14,11 +14,12 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::audit::Done;
+use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::{Mistake, Problem};
 use crate::kernel::definition::SourceText;
 use crate::kernel::plan::{Change, Diff, Effect};
-use crate::registry::catalogue::{self, ApplyError};
+use crate::registry::catalogue::{self, ApplyError, Catalogue, Planned};
 
 /// All that is applied.
 #[derive(Serialize, ToSchema)]
@@ -43,7 +44,8 @@ struct Listed {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Files {
-    files: Vec<File>,
+    #[schema(value_type = Vec<File>)]
+    files: Vec<Object<File>>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -127,7 +129,7 @@ pub(super) async fn plan(
 ) -> Result<Json<Changes>, Problem> {
     let files = files(&headers, &body?)?;
     let catalogue = state.catalogues.current();
-    let planned = catalogue::plan(&catalogue, &files).map_err(apply_problem)?;
+    let planned = planned(&catalogue, &files)?;
     Ok(Json(changes(catalogue.revision, &planned.diff)))
 }
 
@@ -150,7 +152,7 @@ pub(super) async fn apply(
     let files = files(&headers, &body?)?;
     let catalogue = state.catalogues.current();
     let expected = query.revision.unwrap_or(catalogue.revision);
-    let planned = catalogue::plan(&catalogue, &files).map_err(apply_problem)?;
+    let planned = planned(&catalogue, &files)?;
     // Topics first: a view that is applied must find its log.
     for source in &planned.plan.sources {
         state.log.create_topic(&source.topic, state.partitions).await?;
@@ -166,12 +168,24 @@ pub(super) async fn apply(
 fn files(headers: &HeaderMap, body: &Bytes) -> Result<Vec<SourceText>, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.starts_with("application/json") {
-        let body: Files = serde_json::from_slice(body).map_err(|error| Problem::bad_request("INVALID_BODY", error))?;
-        return Ok(body.files.into_iter().map(|File { path, text }| SourceText { path, text }).collect());
+        let Object(body): Object<Files> =
+            serde_json::from_slice(body).map_err(|error| Problem::bad_request("INVALID_BODY", error))?;
+        return Ok(body.files.into_iter().map(|Object(File { path, text })| SourceText { path, text }).collect());
     }
     let text = std::str::from_utf8(body)
         .map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("the YAML is not UTF-8: {error}")))?;
     Ok(vec![SourceText { path: "body".to_owned(), text: text.to_owned() }])
+}
+
+/// Nothing at all would remove everything: nobody means that by a body that got lost.
+fn planned(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, Problem> {
+    let planned = catalogue::plan(catalogue, files).map_err(apply_problem)?;
+    let plan = &planned.plan;
+    if plan.entities.is_empty() && plan.sources.is_empty() && plan.views.is_empty() && plan.services.is_empty() {
+        let detail = "the body defines nothing: send all definitions of the project, for what is left out is removed";
+        return Err(Problem::bad_request("NO_DEFINITIONS", detail));
+    }
+    Ok(planned)
 }
 
 fn apply_problem(error: ApplyError) -> Problem {

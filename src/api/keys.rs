@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::audit::Done;
+use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::name::Name;
@@ -111,9 +112,9 @@ pub struct Keys {
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
-    body: Result<Json<KeyBody>, JsonRejection>,
+    body: Result<Json<Object<KeyBody>>, JsonRejection>,
 ) -> Result<(StatusCode, Extension<Done>, Json<NewKey>), Problem> {
-    let Json(body) = body?;
+    let Json(Object(body)) = body?;
     let made = add(&*state.registry, &body, caller.name(None), state.clock.now()).await?;
     state.access.refresh(&*state.registry).await?;
     let KeyView { id, name, scopes, .. } = &made.about;

@@ -14,6 +14,7 @@ mod jobs;
 mod json;
 pub mod keys;
 mod limits;
+mod object;
 mod online_features;
 mod parity;
 mod path;

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::json::Rendered;
+use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::engine::Status;
@@ -83,9 +84,9 @@ pub struct LookupColumn {
 pub(super) async fn lookup(
     Shared(state): Shared<State>,
     caller: Caller,
-    body: Result<Json<LookupBody>, JsonRejection>,
+    body: Result<Json<Object<LookupBody>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(body) = body?;
+    let Json(Object(body)) = body?;
     let wanted = match (body.service, body.features) {
         (Some(service), None) => {
             caller.require_service(&service)?;

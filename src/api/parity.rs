@@ -61,6 +61,7 @@ struct UncheckedRows {
 /// Recompute sampled lookups from the archive and compare bits
 #[utoipa::path(post, operation_id = "check_parity", path = "/v1/parity", tag = "parity", params(ParityQuery), responses(
     (status = 200, description = "The report", body = ParityReport),
+    (status = 400, description = "`last` is no duration", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The archive is behind", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn check(
     Shared(state): Shared<State>,

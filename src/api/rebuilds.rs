@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::plan::Fingerprint;
@@ -56,9 +57,9 @@ struct Rebuild {
     (status = 415, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
-    body: Result<Json<RebuildBody>, JsonRejection>,
+    body: Result<Json<Object<RebuildBody>>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Rebuilds>), Problem> {
-    let Json(body) = body?;
+    let Json(Object(body)) = body?;
     let versions = versions_of(&state.catalogues.current(), &body.views)?;
     state.registry.rebuild(&versions, state.clock.now()).await?;
     state.catalogues.refresh(&*state.registry).await?;

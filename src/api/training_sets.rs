@@ -40,6 +40,7 @@ pub(super) struct TrainingSetQuery {
     label_time: Option<String>,
     /// What a row may know.
     #[serde(default)]
+    #[param(inline)]
     knowledge: KnowledgeName,
 }
 
@@ -57,6 +58,7 @@ enum KnowledgeName {
 #[into_params(parameter_in = Query)]
 pub(super) struct DataQuery {
     #[serde(default)]
+    #[param(inline)]
     format: ResultFormat,
 }
 
@@ -140,7 +142,9 @@ pub(super) async fn cancel(
 
 /// Get the rows of a training set
 #[utoipa::path(get, operation_id = "get_training_set_data", path = "/v1/training-sets/{id}/data", tag = "training sets", params(("id" = String, Path), DataQuery), responses(
-    (status = 200, description = "The spine's rows with their features", content_type = "application/octet-stream"),
+    (status = 200, description = "The spine's rows with their features",
+        content((Vec<u8> = "application/vnd.apache.parquet"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.arrow.file"))),
+    (status = 400, description = "No such format", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such training set, or not done", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn data(
     Shared(state): Shared<State>,

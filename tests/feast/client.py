@@ -1,4 +1,4 @@
-"""Feast's own client against a running Freshet: `python client.py URL`.
+"""Feast's own client against a running Freshet: `FRESHET_API_KEY=… python client.py URL`.
 
 Declares the views of `definitions.yaml` in a local registry of Feast whose online store is Freshet, asks for them as
 a program of Feast's users would, and compares each value with what `POST /v1/online-features` answers just before
@@ -8,6 +8,7 @@ Two values have another form by the nature of Feast: an instant is whole seconds
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ SERVICES = {
     "everything": ["types", "lists", "aggregates", "recent", "popularity", "pairs"],
     "by_user": ["types", "lists", "aggregates", "recent"],
 }
+KEY = {"Authorization": f"Bearer {os.environ['FRESHET_API_KEY']}"}
 USERS = ["u1", "u2", "u3", "", "Überuser/ü:1", "u4", "nobody", "u1"]
 ITEMS = [1, 1, 9223372036854775807, -1, 0, 3, 404, 2]
 
@@ -73,10 +75,11 @@ def check(what, found, expected):
 
 
 def open_store(url, folder):
-    """A repository of Feast as its users have it, without a line about Freshet but the address."""
+    """A repository of Feast as its users have it, without a line about Freshet but the address and the key."""
     config = RepoConfig(
         project="default", provider="local", registry=str(Path(folder) / "registry.db"),
         online_store={"type": "remote", "path": url}, entity_key_serialization_version=3,
+        auth={"type": "oidc", "token_env_var": "FRESHET_API_KEY"},
     )
     entities = {
         "user": Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING),
@@ -101,7 +104,7 @@ def open_store(url, folder):
 def native(url, wanted, entities):
     """(value, status, newest event time) by name and row, as Freshet's own API has it."""
     body = {**wanted, "entities": entities, "include": ["statuses", "event_times"]}
-    answer = requests.post(f"{url}/v1/online-features", json=body)
+    answer = requests.post(f"{url}/v1/online-features", json=body, headers=KEY)
     answer.raise_for_status()
     columns = [column for column in answer.json()["columns"] if ":" in column["name"]]
     return {it["name"]: list(zip(it["values"], it["statuses"], it["event_times"])) for it in columns}
@@ -182,7 +185,7 @@ def compare_typed(store, url, name):
 def compare_times(url):
     """On the wire alone: this client leaves event times out."""
     body = {"features": ["types:flag"], "entities": {"user_id": USERS}}
-    vectors = requests.post(f"{url}/get-online-features", data=json.dumps(body)).json()["results"]
+    vectors = requests.post(f"{url}/get-online-features", data=json.dumps(body), headers=KEY).json()["results"]
     for row, (_, _, newest) in enumerate(native(url, body, body["entities"])["types:flag"]):
         check(f"event time of row {row}", vectors[1]["event_timestamps"][row], newest or "1970-01-01T00:00:00Z")
 
@@ -235,7 +238,8 @@ def compare_push(url):
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
     df = pandas.DataFrame({"user_id": ["pushed"] * 2, "item_id": [1, 2], "event_timestamp": [now] * 2})
     for table in (df.to_dict(orient="list"), df.to_dict()):
-        answer = requests.post(f"{url}/push", json={"push_source_name": "readings", "df": table, "to": "online"})
+        pushed = {"push_source_name": "readings", "df": table, "to": "online"}
+        answer = requests.post(f"{url}/push", json=pushed, headers=KEY)
         check("push", answer.status_code, 200)
     until(lambda: native(url, wanted, entities)["aggregates:readings_365d"][0][0] == 4)
 

@@ -43,6 +43,7 @@ pub(super) enum Class {
     PushSourceNotFound,
     FeatureNameCollision,
     MissingColumns,
+    Permission,
 }
 
 impl Class {
@@ -55,6 +56,7 @@ impl Class {
             Class::PushSourceNotFound => "PushSourceNotFoundException",
             Class::FeatureNameCollision => "FeatureNameCollisionError",
             Class::MissingColumns => "FeastEntityDFMissingColumnsError",
+            Class::Permission => "FeastPermissionError",
         }
     }
 }
@@ -83,7 +85,11 @@ impl Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
         let status = StatusCode::from_u16(problem.status).expect("made from a status");
-        Failure::new(status, Class::Feast, problem.detail)
+        let class = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Class::Permission,
+            _ => Class::Feast,
+        };
+        Failure::new(status, class, problem.detail)
     }
 }
 

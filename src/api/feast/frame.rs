@@ -3,8 +3,12 @@
 //! Feast calls the time of a row `event_timestamp`, and writes times as text, without a zone where they are UTC. An
 //! event has the time where its source says, in the unit of the source.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::kernel::definition::{Source, SourceField, TimeFormat};
 use crate::kernel::time::EventTime;
@@ -18,6 +22,16 @@ pub(super) const EVENT_TIMESTAMP: &str = "event_timestamp";
 /// What Feast calls the time at which a row was made: Freshet has its own, the ingestion time.
 pub(super) const CREATED: &str = "created";
 
+/// A column of what Feast's clients call a data frame.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "a column of `df` is a list, or an object by row label")]
+pub(super) enum FeastColumn {
+    /// In the order of the rows.
+    List(Vec<Value>),
+    /// By the labels of the rows, as pandas writes them: all columns have the same.
+    ByRow(BTreeMap<String, Value>),
+}
+
 /// A table: columns of one length.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -26,28 +40,20 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Each column is a list, or an object with the row's label for each value, as pandas writes them.
-    pub fn parse(df: Map<String, Value>) -> Result<Frame, Failure> {
-        let labels = df.values().find_map(Value::as_object).map(|column| column.keys().cloned().collect::<Vec<_>>());
-        let mut columns = Vec::with_capacity(df.len());
-        for (name, values) in df {
-            let values = match (values, &labels) {
-                (Value::Array(values), None) => values,
-                (Value::Object(mut values), Some(labels)) => {
-                    labels.iter().map(|label| values.remove(label).unwrap_or_default()).collect()
-                }
-                (values, _) => return Err(not_a_column(&name, &values)),
-            };
+    pub fn parse(df: BTreeMap<String, FeastColumn>) -> Result<Frame, Failure> {
+        let mut columns: Vec<(String, Vec<Value>)> = Vec::with_capacity(df.len());
+        let mut labels: Option<Vec<String>> = None;
+        for (name, column) in df {
+            let values = column.in_order(&name, &mut labels)?;
+            if let Some((first, others)) = columns.first().filter(|(_, others)| others.len() != values.len()) {
+                let (found, expected) = (values.len(), others.len());
+                let message = format!("column `{name}` has {found} values, but `{first}` has {expected}");
+                return Err(Failure::unprocessable(message));
+            }
             columns.push((name, values));
         }
-        let rows = columns.first().map_or(0, |(_, values): &(String, Vec<Value>)| values.len());
-        match columns.iter().find(|(_, values)| values.len() != rows) {
-            Some((name, values)) => {
-                let (found, first) = (values.len(), &columns[0].0);
-                Err(Failure::unprocessable(format!("column `{name}` has {found} values, but `{first}` has {rows}")))
-            }
-            None => Ok(Frame { columns, rows }),
-        }
+        let rows = columns.first().map_or(0, |(_, values)| values.len());
+        Ok(Frame { columns, rows })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -75,13 +81,21 @@ impl Frame {
     }
 }
 
-fn not_a_column(name: &str, values: &Value) -> Failure {
-    let kind = match values {
-        Value::Array(_) => "a list, and another column an object",
-        Value::Object(_) => "an object, and another column a list",
-        _ => "one value",
-    };
-    Failure::unprocessable(format!("column `{name}` of `df` is {kind}: columns are lists, or objects by row label"))
+impl FeastColumn {
+    /// The values by row; `labels` are those of the columns before.
+    fn in_order(self, name: &str, labels: &mut Option<Vec<String>>) -> Result<Vec<Value>, Failure> {
+        let values = match self {
+            FeastColumn::List(values) => return Ok(values),
+            FeastColumn::ByRow(values) => values,
+        };
+        // Columns with rows of their own could ask for more cells than the body has.
+        let labels = labels.get_or_insert_with(|| values.keys().cloned().collect());
+        if !labels.iter().eq(values.keys()) {
+            let message = format!("column `{name}` has other row labels than a column before it");
+            return Err(Failure::unprocessable(message));
+        }
+        Ok(values.into_values().collect())
+    }
 }
 
 /// A value as the source's events have it.
@@ -121,7 +135,7 @@ mod tests {
     use super::*;
 
     fn frame(df: Value) -> Result<Frame, Failure> {
-        let Value::Object(df) = df else { panic!("a df is an object") };
+        let df = serde_json::from_value(df).map_err(|error| Failure::unprocessable(error.to_string()))?;
         Frame::parse(df)
     }
 
@@ -134,13 +148,18 @@ mod tests {
     fn columns_are_lists_or_objects_by_row_label() {
         let expected = [vec![json!(1), json!("x")], vec![json!(2), json!(null)]];
         assert_eq!(rows(json!({ "a": [1, 2], "b": ["x", null] })), expected);
-        assert_eq!(rows(json!({ "a": { "0": 1, "7": 2 }, "b": { "0": "x" } })), expected);
+        assert_eq!(rows(json!({ "a": { "0": 1, "7": 2 }, "b": { "7": null, "0": "x" } })), expected);
         assert!(rows(json!({})).is_empty());
     }
 
     #[test]
     fn what_is_no_table_is_refused() {
-        for df in [json!({ "a": 1 }), json!({ "a": [1], "b": [1, 2] }), json!({ "a": [1], "b": { "0": 1 } })] {
+        for df in [
+            json!({ "a": 1 }),
+            json!({ "a": [1], "b": [1, 2] }),
+            json!({ "a": [1], "b": { "0": 1, "1": 2 } }),
+            json!({ "a": { "0": 1 }, "b": { "1": 1 } }),
+        ] {
             assert!(frame(df.clone()).is_err(), "{df}");
         }
     }

@@ -33,6 +33,7 @@ pub(super) struct FeastLookup {
     #[schema(example = "recommender")]
     feature_service: Option<String>,
     /// `view:feature` each.
+    #[schema(example = json!(["user_activity:views_1h"]))]
     #[serde(default)]
     features: Vec<String>,
     /// Whether features are called `view__feature` in the answer, or `feature`.

@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 
 use crate::api::gate::Gate;
 use crate::api::limits::Lane;
+use crate::api::object::Object;
 use crate::api::problem::Problem;
 use crate::api::{State, readiness};
 use crate::registry::access::Scope;
@@ -51,6 +52,8 @@ async fn health(Shared(state): Shared<State>) -> StatusCode {
 
 fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
     let body = body.map_err(Problem::from)?;
-    serde_json::from_slice(&body)
+    let parsed: serde_json::Result<Object<T>> = serde_json::from_slice(&body);
+    parsed
+        .map(|Object(parsed)| parsed)
         .map_err(|error| Failure::unprocessable(format!("the body is not what this call takes: {error}")))
 }

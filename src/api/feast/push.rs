@@ -1,11 +1,12 @@
 //! `POST /push`: rows of a table → events of the source that has the push source's name.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api::State;
@@ -14,7 +15,7 @@ use crate::api::events::{self, Stamping, accept};
 use crate::kernel::definition::Source;
 
 use super::failure::{Class, Failure, FeastFailure};
-use super::frame::{EVENT_TIMESTAMP, Frame};
+use super::frame::{EVENT_TIMESTAMP, FeastColumn, Frame};
 use super::parse;
 
 /// What Feast's clients push.
@@ -23,9 +24,8 @@ pub(super) struct FeastPush {
     /// A source.
     #[schema(example = "shop_events")]
     push_source_name: String,
-    /// A list for each field; `event_timestamp` is the event's time, and what is no field is left out.
-    #[schema(value_type = std::collections::BTreeMap<String, Vec<Value>>)]
-    df: Map<String, Value>,
+    /// A column for each field; `event_timestamp` is the event's time, and what is no field is left out.
+    df: BTreeMap<String, FeastColumn>,
     /// Events are seen online and offline alike: `online` and `online_and_offline` mean the same.
     #[serde(default)]
     to: PushTarget,

@@ -4,12 +4,13 @@
 //! all time, an event with that value says the same: the newest `event_timestamp` wins, whatever comes in which
 //! order. So such a row is an event of the view's source, and any other feature is refused.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api::State;
@@ -17,7 +18,7 @@ use crate::api::access::Caller;
 use crate::kernel::plan::{FeaturePlan, ViewPlan};
 
 use super::failure::{Class, Failure, FeastFailure};
-use super::frame::{CREATED, EVENT_TIMESTAMP, Frame};
+use super::frame::{CREATED, EVENT_TIMESTAMP, FeastColumn, Frame};
 use super::parse;
 use super::push::append;
 
@@ -26,9 +27,8 @@ use super::push::append;
 pub(super) struct FeastWrite {
     #[schema(example = "user_profile")]
     feature_view_name: String,
-    /// A list for each key, feature or field, and `event_timestamp`.
-    #[schema(value_type = std::collections::BTreeMap<String, Vec<Value>>)]
-    df: Map<String, Value>,
+    /// A column for each key, feature or field, and `event_timestamp`.
+    df: BTreeMap<String, FeastColumn>,
 }
 
 /// Write rows of a view whose features are last values

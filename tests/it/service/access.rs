@@ -155,7 +155,7 @@ async fn a_key_reads_its_services_and_feeds_its_sources_and_no_others() {
     ];
     for (path, body) in of_feast {
         let answer = limited.post(path, &body).await;
-        assert!(answer.status == 403 && answer.text().contains("FeastError"), "{path}: {answer}");
+        assert!(answer.status == 403 && answer.text().contains("FeastPermissionError"), "{path}: {answer}");
     }
     expect![[r#"
         403 BEYOND_KEY: key `shelf` is limited to `shelf`, and `recommender` is another feature service

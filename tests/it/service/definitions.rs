@@ -179,6 +179,30 @@ async fn every_mistake_comes_back_with_its_place_and_nothing_is_applied() {
 }
 
 #[tokio::test]
+async fn a_body_that_defines_nothing_does_not_remove_what_is_applied() {
+    let shop = Service::shop().await;
+    let mut problems = String::new();
+    for (content_type, body) in [
+        ("", ""),
+        ("application/yaml", "null"),
+        ("application/yaml", "# nothing"),
+        ("application/json", r#"{ "files": [] }"#),
+        ("application/json", "[[]]"),
+    ] {
+        problems += &problem(&shop.api.send("/v1/definitions/apply", content_type, body).await);
+    }
+    expect![[r#"
+        400 NO_DEFINITIONS: the body defines nothing: send all definitions of the project, for what is left out is removed
+        400 NO_DEFINITIONS: the body defines nothing: send all definitions of the project, for what is left out is removed
+        400 NO_DEFINITIONS: the body defines nothing: send all definitions of the project, for what is left out is removed
+        400 NO_DEFINITIONS: the body defines nothing: send all definitions of the project, for what is left out is removed
+        400 INVALID_BODY: invalid type: sequence, expected an object at line 1 column 0
+    "#]].assert_eq(&problems);
+    assert_eq!(shop.api.get("/v1/definitions").await.json()["revision"], 1);
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn an_apply_on_an_older_revision_and_a_schema_that_breaks_its_rule_are_refused() {
     let shop = Service::shop().await;
     let renamed = SHOP.replace("name: shelf", "name: rack");

@@ -197,7 +197,7 @@ async fn a_wrong_push_writes_nothing() {
         422 FeastError: row 1: missing_field: user_id: the field is required (string) and is null; 1 of 2 rows are wrong, and nothing was written
         422 FeastError: row 0: `yesterday` is not an RFC 3339 time such as `2026-11-21T10:00:00Z`
         422 FeastError: column `user_id` has 2 values, but `id` has 1
-        422 FeastError: column `id` of `df` is one value: columns are lists, or objects by row label
+        422 FeastError: the body is not what this call takes: a column of `df` is a list, or an object by row label at line 1 column 44
         422 FeastError: the body is not what this call takes: missing field `df` at line 1 column 29
     "#]].assert_eq(&failures(&shop, "/push", &wrong).await);
     assert_eq!(clicks_of(&shop, "u9").await, 0);

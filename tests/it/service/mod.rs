@@ -4,6 +4,7 @@ mod access;
 mod definitions;
 mod feast;
 mod feast_client;
+mod fuzz;
 mod ingest;
 mod jobs;
 mod limits;
