@@ -264,8 +264,8 @@ fn a_partition_is_claimed_shard_by_shard_then_sought_then_flushed_with_its_offse
         &format!(
             "{READING} records 0 0:a 1:b 2:a
         loaded
+        tick 9
         tick 10
-        tick 20
         done s0"
         ),
         expect![[r#"
@@ -280,8 +280,8 @@ fn a_partition_is_claimed_shard_by_shard_then_sought_then_flushed_with_its_offse
               pause 0
             > loaded
               resume 0
+            > tick 9
             > tick 10
-            > tick 20
               apply s0 clicks_of/0 0..3 +a +b
             > done s0
         "#]],
