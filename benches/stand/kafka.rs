@@ -53,8 +53,10 @@ impl Topic {
             .set("group.id", "freshet-bench-bare")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
+            .set("fetch.max.bytes", "16777216")
             .set("queued.min.messages", "50000")
-            .set("queued.max.messages.kbytes", "32768");
+            .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.queue.backoff.ms", "10");
         let consumer: BaseConsumer = config.create().expect("a consumer");
         let mut places = TopicPartitionList::new();
         for partition in 0..self.partitions as i32 {

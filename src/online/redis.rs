@@ -26,22 +26,22 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::{
-    Advance, Applied, Claim, Control, Error, Loaded, Nonce, OnlineStore, PartKey, PartWrite, Position, StoredRow,
-};
+use super::{Advance, Applied, Claim, Control, Error, Loaded, Nonce, OnlineStore, PartKey, PartWrite, StoredRow};
 use crate::kernel::codec::Image;
 use crate::kernel::key::{EntityKey, PartId, Shard};
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 use address::{Address, Redirections};
+use flush::Flush;
 use lane::{Acknowledged, Lane};
 use layout::{Generation, Keys};
-use scripts::{APPLY, CLAIM, COMPLETE};
+use scripts::{APPLY, CLAIM, COMPLETE, Fill};
 use terms::Terms;
 
 mod address;
 mod failure;
+mod flush;
 mod lane;
 mod layout;
 mod removal;
@@ -215,15 +215,16 @@ impl OnlineStore for Redis {
                 command.arg(&layout::position_field(claim.partition)).arg(&claim.initial.to_be_bytes());
             }
         };
-        let answer = self.claims.script(&CLAIM, &fill, None).await?;
+        let answer = self.claims.script(&CLAIM, Fill::short(&fill), None).await?;
         let offsets: Vec<Vec<u8>> = redis::from_redis_value(answer).map_err(|_| self.damaged("a claim"))?;
         let decoded: Option<Vec<u64>> = offsets.iter().map(|offset| layout::decode_offset(offset)).collect();
         decoded.ok_or_else(|| self.damaged("a position"))
     }
 
     async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error> {
-        let fill = |command: &mut Cmd| self.fill_apply(command, shard, advances, rows);
-        let stored: Vec<Option<Vec<u8>>> = match self.write_lane(shard).script(&APPLY, &fill, self.wait).await? {
+        let flush = Flush { keys: &self.keys, shard, advances, rows, confirms: self.wait.is_some() };
+        let fill = Fill { size: flush.size(), add: &|command| flush.add_to(command) };
+        let stored: Vec<Option<Vec<u8>>> = match self.write_lane(shard).script(&APPLY, fill, self.wait).await? {
             Value::Int(_) => return Ok(Applied::Done),
             stored => redis::from_redis_value(stored).map_err(|_| self.damaged("a control"))?,
         };
@@ -262,7 +263,7 @@ impl OnlineStore for Redis {
                     command.arg(&layout::position_field(*partition)).arg(&goal.to_be_bytes());
                 }
             };
-            self.write_lane(shard).script(&COMPLETE, &fill, None).await
+            self.write_lane(shard).script(&COMPLETE, Fill::short(&fill), None).await
         });
         Ok(try_join_all(complete).await?.iter().all(|marked| *marked == Value::Int(1)))
     }
@@ -278,48 +279,6 @@ impl OnlineStore for Redis {
 
     async fn remove(&self, version: Fingerprint) -> Result<(), Error> {
         self.remove_version(version).await
-    }
-}
-
-impl Redis {
-    /// In the order that `apply.lua` tells.
-    fn fill_apply(&self, command: &mut Cmd, shard: Shard, advances: &[Advance], rows: &[PartWrite]) {
-        let with_ids = || rows.iter().filter(|row| row.flushed.ids.is_some());
-        command.arg(advances.len() + rows.len() + with_ids().count());
-        advances.iter().for_each(|advance| _ = command.arg(self.keys.control(advance.version, shard)));
-        rows.iter().for_each(|row| _ = command.arg(self.keys.row(row.key.version, shard, &row.key.entity)));
-        with_ids().for_each(|row| _ = command.arg(self.keys.ids(row.key.version, shard, &row.key.entity)));
-        command.arg(advances.len()).arg(if self.wait.is_some() { "confirm" } else { "" });
-        for Advance { partition, nonce, from, to, .. } in advances {
-            let position = |offset: u64| layout::encode_position(Position { nonce: *nonce, offset });
-            command.arg(&layout::position_field(*partition)).arg(&position(*from)).arg(&position(*to));
-        }
-        command.arg(rows.len());
-        rows.iter().for_each(|row| fill_part(command, advances, row));
-    }
-}
-
-fn fill_part(command: &mut Cmd, advances: &[Advance], PartWrite { key, flushed }: &PartWrite) {
-    let of_version = |advance: &Advance| advance.version == key.version;
-    let advance = advances.iter().position(of_version).expect("each row belongs to one of the advances");
-    let brings = match (&flushed.body, &flushed.ids) {
-        (None, None) => "h",
-        (Some(_), None) => "hb",
-        (None, Some(_)) => "hi",
-        (Some(_), Some(_)) => "hbi",
-    };
-    command.arg(advance + 1).arg(brings);
-    // Rounded up: never sooner.
-    let expiry = flushed.expires_at.map(|instant| (instant.micros() + 999).div_euclid(1_000));
-    match (expiry, flushed.expiry_moved) {
-        (Some(instant), true) => command.arg(instant),
-        (Some(instant), false) => command.arg(format!("={instant}")),
-        (None, true) => command.arg(""),
-        (None, false) => command.arg("="),
-    };
-    command.arg(&layout::part_name(key.part)).arg(&flushed.head[..]);
-    for bytes in [&flushed.body, &flushed.ids].into_iter().flatten() {
-        command.arg(&bytes[..]);
     }
 }
 

@@ -16,8 +16,18 @@ use crate::stream::worker::Worker;
 impl Worker {
     pub(super) fn tick(&mut self, now: EventTime) {
         self.now = self.now.max(now);
+        self.flush_due();
+    }
+
+    /// Sends what is due, one shard after the other, while little is under way: a load that a batch waits for would
+    /// stand behind all of it, and the store would rest while the next is folded.
+    fn flush_due(&mut self) {
         let (flush, idle) = (self.flush_interval(), self.settings.idle_interval);
-        for shard in (0..self.shard_count).map(Shard) {
+        for _ in 0..self.shard_count {
+            if self.shards.flying_bytes() >= self.settings.flying_bytes {
+                return;
+            }
+            let shard = self.shards.next();
             if self.shards.is_due(shard, self.now, flush, idle) {
                 self.flush(shard);
             }
@@ -66,6 +76,7 @@ impl Worker {
             Applied::Done => self.landed(shard, &flight),
             Applied::Refused(stored) => self.refused(shard, &flight.advances, &stored),
         }
+        self.flush_due();
         self.fold_all_waiting();
         self.release();
     }

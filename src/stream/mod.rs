@@ -157,6 +157,8 @@ pub struct Settings {
     pub idle_interval: Micros,
     /// A shard's unflushed parts pass this size by one record at most.
     pub flush_bytes: usize,
+    /// What is due waits while as much as this is under way to the store.
+    pub flying_bytes: usize,
     /// Unflushed parts of all shards together; beyond, reading waits.
     pub unflushed_bytes: usize,
     /// Parts kept in memory, the unflushed ones included.
@@ -171,6 +173,7 @@ impl Default for Settings {
             behind_records: 20_000,
             idle_interval: Micros::new(5_000_000),
             flush_bytes: 4 << 20,
+            flying_bytes: 512 << 10,
             unflushed_bytes: 64 << 20,
             cache_bytes: 256 << 20,
         }

@@ -11,6 +11,9 @@ pub(super) struct Shards {
     states: Vec<State>,
     /// Of all shards, what is under way included.
     unflushed_bytes: usize,
+    flying_bytes: usize,
+    /// Whose turn it is to be looked at.
+    turn: u16,
 }
 
 struct State {
@@ -32,12 +35,24 @@ pub(super) struct Flight {
 impl Shards {
     pub fn new(count: u16) -> Shards {
         let state = || State { unflushed_bytes: 0, unflushed_since: None, flushed_at: EventTime::MIN, flight: None };
-        Shards { states: (0..count).map(|_| state()).collect(), unflushed_bytes: 0 }
+        Shards { states: (0..count).map(|_| state()).collect(), unflushed_bytes: 0, flying_bytes: 0, turn: 0 }
     }
 
     /// Of all shards, what is under way included.
     pub fn unflushed_bytes(&self) -> usize {
         self.unflushed_bytes
+    }
+
+    /// What is under way.
+    pub fn flying_bytes(&self) -> usize {
+        self.flying_bytes
+    }
+
+    /// Each in turn, and on from there the next time.
+    pub fn next(&mut self) -> Shard {
+        let shard = Shard(self.turn);
+        self.turn = (self.turn + 1) % self.states.len() as u16;
+        shard
     }
 
     pub fn bytes(&self, shard: Shard) -> usize {
@@ -86,6 +101,7 @@ impl Shards {
 
     /// All that was unflushed is on its way now, or there was nothing to write.
     pub fn take_off(&mut self, shard: Shard, now: EventTime, flight: Option<Flight>) {
+        self.flying_bytes += flight.as_ref().map_or(0, |flight| flight.bytes);
         let state = &mut self.states[usize::from(shard.0)];
         state.unflushed_since = None;
         state.flushed_at = now;
@@ -97,6 +113,7 @@ impl Shards {
     pub fn land(&mut self, shard: Shard) -> Option<Flight> {
         let flight = self.states[usize::from(shard.0)].flight.take()?;
         self.unflushed_bytes -= flight.bytes;
+        self.flying_bytes -= flight.bytes;
         Some(flight)
     }
 

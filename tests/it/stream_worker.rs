@@ -368,8 +368,8 @@ fn folding_goes_on_while_a_flush_is_under_way_and_the_next_waits_for_its_answer(
             > records 0 1:a
             > tick 40
             > done s0
-            > tick 1
               apply s0 clicks_of/0 1..2 +a
+            > tick 1
         "#]],
     );
 }

@@ -81,7 +81,9 @@ impl Options {
             .set("fetch.max.bytes", "16777216")
             .set("fetch.wait.max.ms", "100")
             .set("queued.min.messages", "50000")
-            .set("queued.max.messages.kbytes", "32768");
+            .set("queued.max.messages.kbytes", "32768")
+            // librdkafka's second is long enough to empty a full queue and wait.
+            .set("fetch.queue.backoff.ms", "10");
         if !self.instance_id.is_empty() {
             config.set("group.instance.id", format!("{}-{group}-{:08x}", self.instance_id, digest(topics)));
         }

@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use redis::cmd;
 
 use super::Redis;
-use super::scripts::SWEEP;
+use super::scripts::{Fill, SWEEP};
 use crate::kernel::key::Shard;
 use crate::kernel::plan::Fingerprint;
 use crate::online::Error;
@@ -61,7 +61,7 @@ impl Redis {
             let fill = |command: &mut redis::Cmd| {
                 command.arg(keys.len() + 1).arg(self.keys.control(version, shard)).arg(&keys);
             };
-            self.write_lane(shard).script(&SWEEP, &fill, None).await?;
+            self.write_lane(shard).script(&SWEEP, Fill::short(&fill), None).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, cmd};
+use redis::Cmd;
 
 pub static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
 pub static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
@@ -18,8 +18,20 @@ pub struct Script {
     hash: String,
 }
 
-/// Adds the count of keys, the keys and the arguments of one call, each copied once: into the command.
-pub type Fill<'a> = &'a (dyn Fn(&mut Cmd) + Sync);
+/// The count of keys, the keys and the arguments of one call, each copied once: into the command.
+#[derive(Clone, Copy)]
+pub struct Fill<'a> {
+    /// How many arguments there are, and how many bytes, roughly: a flush has thousands, and a command that grows is
+    /// copied.
+    pub size: (usize, usize),
+    pub add: &'a (dyn Fn(&mut Cmd) + Sync),
+}
+
+impl<'a> Fill<'a> {
+    pub fn short(add: &'a (dyn Fn(&mut Cmd) + Sync)) -> Fill<'a> {
+        Fill { size: (0, 0), add }
+    }
+}
 
 impl Script {
     fn new(source: &'static str) -> Script {
@@ -36,8 +48,9 @@ impl Script {
 }
 
 fn command(name: &str, script: &str, fill: Fill) -> Cmd {
-    let mut command = cmd(name);
-    command.arg(script);
-    fill(&mut command);
+    let (arguments, bytes) = fill.size;
+    let mut command = Cmd::with_capacity(2 + arguments, name.len() + script.len() + bytes);
+    command.arg(name).arg(script);
+    (fill.add)(&mut command);
     command
 }

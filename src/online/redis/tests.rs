@@ -6,6 +6,7 @@ use redis::{Cmd, Value, cmd};
 
 use super::*;
 use crate::kernel::engine::Flushed;
+use crate::online::Position;
 use crate::online::conformance::{self, Expiring};
 use cutting::{Cut, CuttingProxy};
 use server::Server;
@@ -45,6 +46,13 @@ fn row(head: &str, expires_at: Option<EventTime>) -> PartWrite {
     let flushed =
         Flushed { head: head.to_owned().into(), body: None, ids: Some("ids".into()), expires_at, expiry_moved: true };
     PartWrite { key: PartKey { version: VERSION, entity: entity(), part: PartId::Partition(0) }, flushed }
+}
+
+/// With the expiry of the write before it.
+fn again(expires_at: Option<EventTime>) -> PartWrite {
+    let mut row = row("head", expires_at);
+    row.flushed.expiry_moved = false;
+    row
 }
 
 fn step(from: u64, to: u64) -> [Advance; 1] {
@@ -182,38 +190,39 @@ async fn an_expiry_is_that_of_the_server_and_only_grows() {
 }
 
 #[tokio::test]
-async fn an_expiry_that_did_not_move_is_left_alone_unless_its_key_is_new_or_near_its_end() {
+async fn an_expiry_that_did_not_move_is_left_alone_unless_its_key_is_new() {
     let store = open(&server::shared("REDIS_URL")).await;
     claim(&store).await;
     let millis = |instant: EventTime| (instant.micros() + 999) / 1_000;
-    let again = |expires_at| {
-        let mut row = row("head", expires_at);
-        row.flushed.expiry_moved = false;
-        [row]
-    };
     let [near, far, moved] = [in_hours(5), in_hours(50), in_hours(70)];
     store.apply(shard(), &step(0, 1), &[row("head", Some(far))]).await.expect("answered");
     for key in [store.keys.row(VERSION, shard(), &entity()), store.keys.ids(VERSION, shard(), &entity())] {
         raw(&store, cmd("PEXPIREAT").arg(key).arg(millis(near))).await;
     }
-    store.apply(shard(), &step(1, 2), &again(Some(far))).await.expect("answered");
+    store.apply(shard(), &step(1, 2), &[again(Some(far))]).await.expect("answered");
     assert_eq!(expiries(&store).await, [millis(near); 2], "nobody looked at it");
     raw(&store, cmd("UNLINK").arg(store.keys.ids(VERSION, shard(), &entity()))).await;
-    store.apply(shard(), &step(2, 3), &again(Some(far))).await.expect("answered");
+    store.apply(shard(), &step(2, 3), &[again(Some(far))]).await.expect("answered");
     assert_eq!(expiries(&store).await, [millis(near), millis(far)], "ids that are new have an expiry of their own");
     store.apply(shard(), &step(3, 4), &[row("head", Some(moved))]).await.expect("answered");
     assert_eq!(expiries(&store).await, [millis(moved); 2]);
-    store.apply(shard(), &step(4, 5), &again(None)).await.expect("answered");
+    store.apply(shard(), &step(4, 5), &[again(None)]).await.expect("answered");
     assert_eq!(expiries(&store).await, [millis(moved); 2], "one that never expires is not looked at either");
 }
 
 #[tokio::test]
-async fn what_is_written_behind_time_stays_for_a_day() {
+async fn what_is_written_behind_time_stays_for_a_day_after_its_last_write() {
     let store = open(&server::shared("REDIS_URL")).await;
     claim(&store).await;
-    let [before, after] = [in_hours(23), in_hours(25)].map(|instant| instant.micros() / 1_000);
-    store.apply(shard(), &step(0, 1), &[row("old", Some(in_hours(-700)))]).await.expect("answered");
-    assert!(expiries(&store).await.iter().all(|expiry| (before..after).contains(expiry)));
+    let [soon, before, after] = [in_hours(2), in_hours(23), in_hours(25)].map(|instant| instant.micros() / 1_000);
+    let old = Some(in_hours(-700));
+    for (step, row) in [(step(0, 1), row("old", old)), (step(1, 2), again(old))] {
+        store.apply(shard(), &step, &[row]).await.expect("answered");
+        assert!(expiries(&store).await.iter().all(|expiry| (before..after).contains(expiry)));
+        for key in [store.keys.row(VERSION, shard(), &entity()), store.keys.ids(VERSION, shard(), &entity())] {
+            raw(&store, cmd("PEXPIREAT").arg(key).arg(soon)).await;
+        }
+    }
     assert_eq!(store.load(&[row("", None).key]).await.expect("loaded")[0].image.as_ref().expect("there").ids, "ids");
 }
 

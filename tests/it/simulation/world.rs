@@ -56,6 +56,7 @@ impl World {
         let workload = Workload::choose(&mut rng);
         let settings = Settings {
             flush_bytes: rng.choice([1, 600, 1 << 20]).expect("one of three"),
+            flying_bytes: rng.choice([1, 600, 1 << 20]).expect("one of three"),
             unflushed_bytes: rng.choice([1, 2_000, 1 << 20]).expect("one of three"),
             cache_bytes: rng.choice([0, 2_000, 1 << 20]).expect("one of three"),
             ..Settings::default()
