@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
 use crate::kernel::key::{PartId, Shard};
-use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::time::EventTime;
 use crate::online::{Advance, Applied, PartWrite, Position};
-use crate::stream::Effect;
 use crate::stream::partition::{Hold, LaneId, Partition, Phase};
 use crate::stream::progress::Refusal;
-use crate::stream::shard::Flight;
+use crate::stream::shard::{Flight, Pace};
 use crate::stream::worker::Worker;
+use crate::stream::{Effect, Settings};
 
 impl Worker {
     pub(super) fn tick(&mut self, now: EventTime) {
@@ -22,23 +22,24 @@ impl Worker {
     /// Sends what is due, one shard after the other, while little is under way: a load that a batch waits for would
     /// stand behind all of it, and the store would rest while the next is folded.
     fn flush_due(&mut self) {
-        let (flush, idle) = (self.flush_interval(), self.settings.idle_interval);
+        let (pace, idle) = (self.pace(), self.settings.idle_interval);
         for _ in 0..self.shard_count {
             if self.shards.flying_bytes() >= self.settings.flying_bytes {
                 return;
             }
             let shard = self.shards.next();
-            if self.shards.is_due(shard, self.now, flush, idle) {
+            if self.shards.is_due(shard, self.now, pace, idle) {
                 self.flush(shard);
             }
         }
     }
 
-    fn flush_interval(&self) -> Micros {
-        let behind = |partition: &Partition| partition.is_read() && partition.lag() > self.settings.behind_records;
+    fn pace(&self) -> Pace {
+        let Settings { flush_interval, behind_flush_interval, behind_records, .. } = self.settings;
+        let behind = |partition: &Partition| partition.is_read() && partition.lag() > behind_records;
         match self.partitions.values().any(behind) {
-            true => self.settings.behind_flush_interval.max(self.settings.flush_interval),
-            false => self.settings.flush_interval,
+            true => Pace::Within(behind_flush_interval.max(flush_interval)),
+            false => Pace::After(flush_interval),
         }
     }
 

@@ -25,6 +25,15 @@ struct State {
     flight: Option<Flight>,
 }
 
+/// When a shard with something unflushed is flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As soon as it has waited for this long.
+    After(Micros),
+    /// At its turn within this time: evenly, so that folding and writing go on side by side.
+    Within(Micros),
+}
+
 /// A flush that is not answered yet.
 pub(super) struct Flight {
     pub advances: Vec<Advance>,
@@ -74,10 +83,19 @@ impl Shards {
     }
 
     /// Whether time has come to flush, and nothing is under way.
-    pub fn is_due(&self, shard: Shard, now: EventTime, flush_interval: Micros, idle_interval: Micros) -> bool {
+    pub fn is_due(&self, shard: Shard, now: EventTime, pace: Pace, idle_interval: Micros) -> bool {
         let state = self.state(shard);
-        let waited = state.unflushed_since.is_some_and(|since| now.since(since) >= flush_interval);
+        let waited = state.unflushed_since.is_some_and(|since| match pace {
+            Pace::After(interval) => now.since(since) >= interval,
+            Pace::Within(interval) => self.turns(shard, now, interval) > self.turns(shard, since, interval),
+        });
         state.flight.is_none() && (waited || now.since(state.flushed_at) >= idle_interval)
+    }
+
+    /// How often the shard has had its turn, where each has it once an interval, one after the other.
+    fn turns(&self, shard: Shard, now: EventTime, interval: Micros) -> i64 {
+        let offset = interval.get() * i64::from(shard.0) / self.states.len() as i64;
+        (now.micros() - offset).div_euclid(interval.get())
     }
 
     /// Makes every shard due, whether or not it has rows.
@@ -119,5 +137,25 @@ impl Shards {
 
     fn state(&self, shard: Shard) -> &State {
         &self.states[usize::from(shard.0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_an_interval_every_shard_has_a_turn_of_its_own() {
+        let at = |millis: i64| EventTime::from_micros(millis * 1_000).expect("a time");
+        let mut shards = Shards::new(4);
+        for shard in (0..4).map(Shard) {
+            shards.take_off(shard, at(0), None);
+            shards.grow(shard, 1, at(0));
+        }
+        let due = |millis| -> Vec<u16> {
+            let pace = Pace::Within(Micros::from_millis(100));
+            (0..4).filter(|shard| shards.is_due(Shard(*shard), at(millis), pace, Micros::HOUR)).collect()
+        };
+        assert_eq!([24, 25, 50, 99, 100].map(due), [&[][..], &[1], &[1, 2], &[1, 2, 3], &[0, 1, 2, 3]]);
     }
 }

@@ -801,6 +801,43 @@ fn a_version_that_is_no_longer_written_is_forgotten() {
 }
 
 #[test]
+fn who_is_behind_the_log_flushes_the_shards_in_turns() {
+    let behind = Settings { behind_records: 2, ..Settings::default() };
+    check(
+        2,
+        behind,
+        &format!(
+            "{READING} records 0 0:a 1:e 2:i 3:u
+        loaded
+        tick 20
+        tick 430
+        tick 440
+        tick 20"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+              claim s1 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > records 0 0:a 1:e 2:i 3:u
+              load a e i u
+              pause 0
+            > loaded
+              resume 0
+            > tick 20
+            > tick 430
+              apply s1 clicks_of/0 0..4 +i
+            > tick 440
+            > tick 20
+              apply s0 clicks_of/0 0..4 +a +e +u
+        "#]],
+    );
+}
+
+#[test]
 fn a_full_shard_is_flushed_at_once_and_a_full_worker_waits_for_the_store() {
     let shard = Settings { flush_bytes: 1, ..Settings::default() };
     check(

@@ -7,9 +7,10 @@
 //!            commands                         seek, pause, resume, …
 //! ```
 //!
-//! * Bounded: the member stops polling while [`ROOM`] bytes wait that the driver could take. While as much waits in all,
-//!   it holds a partition back of which [`LANE_ROOM`] bytes wait and which the driver has paused. Not sooner: librdkafka
-//!   drops what it has of a partition that is held back, and may take a second to fetch it again.
+//! * Bounded: the member stops polling while [`ROOM`] bytes wait. Where the driver has paused all that waits, and for
+//!   longer than it takes to load some rows, the member polls on, and holds paused partitions back of which
+//!   [`LANE_ROOM`] bytes wait. Not sooner: librdkafka drops what it has of a partition that is held back, and may take
+//!   a second to fetch it again.
 //! * A seek ends what was there before it at once: each has an **epoch**, and a batch of an earlier one is dropped.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::event_log::{Delivery, Error, TopicPartition};
 use crate::kernel::event::RawRecord;
 
-/// Bytes that may wait for the driver, and a batch more.
+/// Bytes that may wait, and a batch more; beside what is held back.
 const ROOM: usize = 16 << 20;
 /// Bytes that may always wait of a partition that is paused, and a batch more.
 const LANE_ROOM: usize = 2 << 20;
@@ -97,7 +98,7 @@ impl Handoff {
         loop {
             {
                 let mut state = self.lock();
-                let was_full = state.waiting() >= ROOM;
+                let was_full = state.filling() >= ROOM;
                 if let Some(delivery) = state.take() {
                     if was_full {
                         self.poke(state);
@@ -156,14 +157,14 @@ impl Handoff {
 
 /// The member's side.
 impl Handoff {
-    /// Waits for a command, for room, for an event of the client, or for the time to pass.
-    pub fn rest(&self, at_most: Duration) {
+    /// Waits for a command, for room, for an event of the client, or for the time to pass: says whether it was that.
+    pub fn rest(&self, at_most: Duration) -> bool {
         let mut state = self.lock();
-        if !std::mem::take(&mut state.poked) {
+        if !state.poked {
             let woken = self.for_member.wait_timeout(state, at_most);
             state = woken.expect("nothing panics while it holds the hand-off").0;
-            state.poked = false;
         }
+        !std::mem::take(&mut state.poked)
     }
 
     /// The client has an event, or had one.
@@ -177,8 +178,11 @@ impl Handoff {
         (!state.closed).then(|| std::mem::take(&mut state.commands))
     }
 
-    pub fn has_room(&self) -> bool {
-        self.lock().waiting() < ROOM
+    /// Whether there is room; where the member has rested for it in vain, also whether the driver waits for others than
+    /// those that fill it.
+    pub fn has_room(&self, has_rested: bool) -> bool {
+        let state = self.lock();
+        state.filling() < ROOM || (has_rested && state.ready().is_none())
     }
 
     pub fn assigned(&self, partitions: Vec<TopicPartition>) {
@@ -276,83 +280,11 @@ impl State {
         found.map(|(partition, _)| partition.clone())
     }
 
-    /// Bytes that the driver could take.
-    fn waiting(&self) -> usize {
-        self.lanes.values().filter(|lane| !lane.paused).map(|lane| lane.bytes).sum()
+    /// Bytes that wait and are not held back.
+    fn filling(&self) -> usize {
+        self.lanes.values().filter(|lane| !lane.held_back).map(|lane| lane.bytes).sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(partition: u32) -> TopicPartition {
-        TopicPartition { topic: "clicks".to_owned(), partition }
-    }
-
-    fn batch(next: u64, bytes: usize) -> Batch {
-        Batch { records: Vec::new(), next, log_end: next, bytes }
-    }
-
-    fn of_two_partitions() -> Handoff {
-        let handoff = Handoff::default();
-        handoff.assigned(vec![at(0), at(1)]);
-        assert!(matches!(handoff.lock().take(), Some(Ok(Delivery::Assigned(_)))));
-        handoff
-    }
-
-    fn taken(handoff: &Handoff) -> Option<(u32, u64)> {
-        match handoff.lock().take()? {
-            Ok(Delivery::Records { partition, next, .. }) => Some((partition.partition, next)),
-            other => panic!("expected records, got {other:?}"),
-        }
-    }
-
-    #[test]
-    fn partitions_take_turns() {
-        let handoff = of_two_partitions();
-        for (partition, next) in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)] {
-            assert_eq!(handoff.put(&at(partition), 0, batch(next, 1)), Put::Taken);
-        }
-        let order: Vec<_> = std::iter::from_fn(|| taken(&handoff)).collect();
-        assert_eq!(order, [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
-    }
-
-    #[test]
-    fn a_seek_ends_what_was_read_before_it() {
-        let handoff = of_two_partitions();
-        handoff.put(&at(0), 0, batch(5, 1));
-        handoff.seek(&at(0), 2);
-        assert_eq!(handoff.put(&at(0), 0, batch(6, 1)), Put::Stale);
-        assert_eq!(taken(&handoff), None);
-        assert_eq!(handoff.put(&at(0), 1, batch(3, 1)), Put::Taken);
-        assert_eq!(taken(&handoff), Some((0, 3)));
-        assert_eq!(handoff.put(&at(7), 0, batch(1, 1)), Put::Stale, "it is not ours");
-    }
-
-    #[test]
-    fn a_paused_partition_is_held_back_once_enough_of_it_waits_and_takes_no_room_from_others() {
-        let handoff = of_two_partitions();
-        handoff.pause(&at(0));
-        assert_eq!(handoff.put(&at(0), 0, batch(1, LANE_ROOM)), Put::Taken, "there is room");
-        assert_eq!(handoff.put(&at(0), 0, batch(2, ROOM)), Put::HoldBack);
-        assert!(handoff.has_room());
-        handoff.put(&at(1), 0, batch(1, 1));
-        assert_eq!(taken(&handoff), Some((1, 1)));
-        handoff.resume(&at(0));
-        assert!(!handoff.has_room());
-        let command = handoff.commands().expect("the driver is there").pop_front();
-        assert!(matches!(command, Some(Command::GoOn(partition)) if partition == at(0)));
-        assert_eq!((taken(&handoff), taken(&handoff)), (Some((0, 1)), Some((0, 2))));
-    }
-
-    #[test]
-    fn revoked_partitions_have_nothing_left() {
-        let handoff = of_two_partitions();
-        handoff.put(&at(0), 0, batch(1, 1));
-        handoff.revoked(vec![at(0)]);
-        assert!(matches!(handoff.lock().take(), Some(Ok(Delivery::Revoked(_)))));
-        assert_eq!(taken(&handoff), None);
-        assert_eq!(handoff.put(&at(0), 0, batch(2, 1)), Put::Stale);
-    }
-}
+mod tests;

@@ -82,6 +82,7 @@ impl Member {
 
     /// Until the driver leaves, or is gone. Blocks: for a thread of its own.
     pub fn run(mut self) {
+        let mut has_rested = false;
         let farewell = loop {
             let Some(commands) = self.handoff.commands() else { break None };
             let mut commands = commands.into_iter();
@@ -89,9 +90,9 @@ impl Member {
                 break Some(done);
             }
             self.keep_time(Instant::now());
-            if !self.handoff.has_room() || self.poll() == 0 {
+            if !self.handoff.has_room(has_rested) || self.poll() == 0 {
                 self.hand_over_all();
-                self.handoff.rest(REST);
+                has_rested = self.handoff.rest(REST);
             }
         };
         self.handoff.close();
