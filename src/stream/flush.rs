@@ -17,21 +17,30 @@ impl Worker {
     pub(super) fn tick(&mut self, now: EventTime) {
         self.now = self.now.max(now);
         self.flush_due();
+        for shard in (0..self.shard_count).map(Shard) {
+            if self.wants_offsets(shard) {
+                self.flush(shard);
+            }
+        }
     }
 
     /// Sends what is due, one shard after the other, while little is under way: a load that a batch waits for would
     /// stand behind all of it, and the store would rest while the next is folded.
     fn flush_due(&mut self) {
-        let (pace, idle) = (self.pace(), self.settings.idle_interval);
+        let pace = self.pace();
         for _ in 0..self.shard_count {
             if self.shards.flying_bytes() >= self.settings.flying_bytes {
                 return;
             }
             let shard = self.shards.next();
-            if self.shards.is_due(shard, self.now, pace, idle) {
+            if self.shards.is_due(shard, self.now, pace) {
                 self.flush(shard);
             }
         }
+    }
+
+    fn wants_offsets(&self, shard: Shard) -> bool {
+        self.now.since(self.shards.told_at(shard)) >= self.settings.idle_interval
     }
 
     fn pace(&self) -> Pace {
@@ -43,20 +52,30 @@ impl Worker {
         }
     }
 
-    /// Sends all that is unflushed of a shard as one call, unless one is under way. Every lane goes along, with rows
-    /// or without: offsets stay close to the log's end, and a shard that went back is noticed.
+    /// Sends all that is unflushed of a shard as one call, unless one is under way. Lanes without rows go along where they
+    /// cost little beside those with rows, and else when their offsets were not written for some time: so these stay
+    /// close to the log's end, and a lane that went back is noticed.
     pub(super) fn flush(&mut self, shard: Shard) {
+        self.flush_lanes(shard, self.wants_offsets(shard));
+    }
+
+    fn flush_lanes(&mut self, shard: Shard, tells_all: bool) {
         if self.shards.is_in_flight(shard) {
             return;
         }
+        let all = tells_all || self.has_many_rows(shard);
         let mut advances = Vec::new();
         let mut rows = Vec::new();
         let bytes = self.shards.bytes(shard);
         for partition in self.partitions.values_mut() {
             let now = self.now.min(partition.record_time);
+            let stays = partition.stays();
             for (version, track) in &mut partition.tracks {
                 let lane = &mut track.lanes[usize::from(shard.0)];
-                advances.extend(lane.step(*version, partition.at.partition));
+                // One that is to be let go is not held up by a call that it has no part in.
+                if lane.is_ahead() && !stays || all && stays || !lane.unflushed.is_empty() {
+                    advances.extend(lane.step(*version, partition.at.partition));
+                }
                 for slot in lane.unflushed.drain(..) {
                     let (key, flushed) = self.cache.flush(slot, |part| part.flush(&track.view, now));
                     rows.push(PartWrite { key, flushed });
@@ -65,10 +84,17 @@ impl Worker {
         }
         let rows: Arc<[PartWrite]> = rows.into();
         let flight = Flight { advances: advances.clone(), rows: rows.clone(), bytes };
-        self.shards.take_off(shard, self.now, (!advances.is_empty()).then_some(flight));
+        self.shards.take_off(shard, self.now, (!advances.is_empty()).then_some(flight), all);
         if !advances.is_empty() {
             self.effects.push(Effect::Apply { shard, advances, rows });
         }
+    }
+
+    fn has_many_rows(&self, shard: Shard) -> bool {
+        let tracks = self.partitions.values().flat_map(|partition| partition.tracks.values());
+        let rows = tracks.map(|track| track.lanes[usize::from(shard.0)].unflushed.len());
+        let (lanes, rows) = rows.fold((0, 0), |(lanes, all), rows| (lanes + 1, all + rows));
+        rows >= lanes
     }
 
     pub(super) fn applied(&mut self, shard: Shard, outcome: Applied) {
@@ -77,9 +103,9 @@ impl Worker {
             Applied::Done => self.landed(shard, &flight),
             Applied::Refused(stored) => self.refused(shard, &flight.advances, &stored),
         }
-        self.flush_due();
         self.fold_all_waiting();
         self.release();
+        self.flush_due();
     }
 
     fn landed(&mut self, shard: Shard, flight: &Flight) {
@@ -153,7 +179,7 @@ impl Worker {
         }
         for shard in (0..self.shard_count).map(Shard) {
             if leaving.iter().any(|at| self.partitions[at].is_ahead(shard)) {
-                self.flush(shard);
+                self.flush_lanes(shard, true);
             }
         }
         for at in &leaving {

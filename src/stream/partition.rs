@@ -181,7 +181,7 @@ impl Lane {
         Lane { hold: Hold::Unclaimed, stored: 0, folded: 0, unflushed: Vec::new() }
     }
 
-    fn is_ahead(&self) -> bool {
+    pub fn is_ahead(&self) -> bool {
         matches!(self.hold, Hold::Held(_)) && self.folded > self.stored
     }
 

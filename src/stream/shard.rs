@@ -20,8 +20,8 @@ struct State {
     unflushed_bytes: usize,
     /// When the oldest unflushed event was folded.
     unflushed_since: Option<EventTime>,
-    /// When its offsets were last written, or found to be where they were.
-    flushed_at: EventTime,
+    /// When the offsets of all its lanes were last written, or found to be where they were.
+    told_at: EventTime,
     flight: Option<Flight>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Flight {
 
 impl Shards {
     pub fn new(count: u16) -> Shards {
-        let state = || State { unflushed_bytes: 0, unflushed_since: None, flushed_at: EventTime::MIN, flight: None };
+        let state = || State { unflushed_bytes: 0, unflushed_since: None, told_at: EventTime::MIN, flight: None };
         Shards { states: (0..count).map(|_| state()).collect(), unflushed_bytes: 0, flying_bytes: 0, turn: 0 }
     }
 
@@ -82,14 +82,19 @@ impl Shards {
         self.states.iter().filter_map(|state| state.flight.as_ref()).any(|flight| flight.advances.iter().any(is_of))
     }
 
-    /// Whether time has come to flush, and nothing is under way.
-    pub fn is_due(&self, shard: Shard, now: EventTime, pace: Pace, idle_interval: Micros) -> bool {
+    /// Whether time has come to flush what is unflushed, and nothing is under way.
+    pub fn is_due(&self, shard: Shard, now: EventTime, pace: Pace) -> bool {
         let state = self.state(shard);
         let waited = state.unflushed_since.is_some_and(|since| match pace {
             Pace::After(interval) => now.since(since) >= interval,
             Pace::Within(interval) => self.turns(shard, now, interval) > self.turns(shard, since, interval),
         });
-        state.flight.is_none() && (waited || now.since(state.flushed_at) >= idle_interval)
+        waited && state.flight.is_none()
+    }
+
+    /// When the offsets of all its lanes were last written, or found to be where they were.
+    pub fn told_at(&self, shard: Shard) -> EventTime {
+        self.state(shard).told_at
     }
 
     /// How often the shard has had its turn, where each has it once an interval, one after the other.
@@ -100,7 +105,7 @@ impl Shards {
 
     /// Makes every shard due, whether or not it has rows.
     pub fn hurry(&mut self) {
-        self.states.iter_mut().for_each(|state| state.flushed_at = EventTime::MIN);
+        self.states.iter_mut().for_each(|state| state.told_at = EventTime::MIN);
     }
 
     /// An event was folded.
@@ -117,12 +122,12 @@ impl Shards {
         self.unflushed_bytes -= bytes;
     }
 
-    /// All that was unflushed is on its way now, or there was nothing to write.
-    pub fn take_off(&mut self, shard: Shard, now: EventTime, flight: Option<Flight>) {
+    /// All that was unflushed is on its way now, or there was nothing to write; `tells_all` lanes, or some.
+    pub fn take_off(&mut self, shard: Shard, now: EventTime, flight: Option<Flight>, tells_all: bool) {
         self.flying_bytes += flight.as_ref().map_or(0, |flight| flight.bytes);
         let state = &mut self.states[usize::from(shard.0)];
         state.unflushed_since = None;
-        state.flushed_at = now;
+        state.told_at = if tells_all { now } else { state.told_at };
         state.flight = flight;
         state.unflushed_bytes = 0;
     }
@@ -148,13 +153,10 @@ mod tests {
     fn within_an_interval_every_shard_has_a_turn_of_its_own() {
         let at = |millis: i64| EventTime::from_micros(millis * 1_000).expect("a time");
         let mut shards = Shards::new(4);
-        for shard in (0..4).map(Shard) {
-            shards.take_off(shard, at(0), None);
-            shards.grow(shard, 1, at(0));
-        }
+        (0..4).for_each(|shard| shards.grow(Shard(shard), 1, at(0)));
         let due = |millis| -> Vec<u16> {
             let pace = Pace::Within(Micros::from_millis(100));
-            (0..4).filter(|shard| shards.is_due(Shard(*shard), at(millis), pace, Micros::HOUR)).collect()
+            (0..4).filter(|shard| shards.is_due(Shard(*shard), at(millis), pace)).collect()
         };
         assert_eq!([24, 25, 50, 99, 100].map(due), [&[][..], &[1], &[1, 2], &[1, 2, 3], &[0, 1, 2, 3]]);
     }
