@@ -7,7 +7,7 @@
 use crate::kernel::aggregate::Stamp;
 use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
-use crate::kernel::value::Value;
+use crate::kernel::value::{Value, ValueRef};
 
 pub(crate) fn take_byte(input: &mut &[u8]) -> Option<u8> {
     let (first, rest) = input.split_first()?;
@@ -36,7 +36,39 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+#[inline]
 pub(crate) fn take_varint(input: &mut &[u8]) -> Option<u64> {
+    match input {
+        [byte @ 0..0x80, rest @ ..] => {
+            *input = rest;
+            Some(u64::from(*byte))
+        }
+        _ => take_long_varint(input),
+    }
+}
+
+/// Of two bytes or more. Eight at once where they are there: in the lowest bits of the first that is not followed, and
+/// of all before it, stands the number.
+fn take_long_varint(input: &mut &[u8]) -> Option<u64> {
+    const FOLLOWED: u64 = 0x8080_8080_8080_8080;
+    let Some(chunk) = input.first_chunk() else { return take_varint_by_bytes(input) };
+    let word = u64::from_le_bytes(*chunk);
+    let ends = !word & FOLLOWED;
+    if ends == 0 {
+        return take_varint_by_bytes(input);
+    }
+    let bits = ends.trailing_zeros() + 1;
+    let groups = word & (u64::MAX >> (64 - bits)) & !FOLLOWED;
+    // Seven bits of each byte, next to each other: first in pairs, then in fours, then all eight.
+    let pairs = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    let number = (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4);
+    let is_overlong = groups >> (bits - 8) == 0;
+    *input = &input[bits as usize / 8..];
+    (!is_overlong).then_some(number)
+}
+
+fn take_varint_by_bytes(input: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let byte = take_byte(input)?;
@@ -168,27 +200,33 @@ pub(crate) fn take_value(input: &mut &[u8]) -> Option<Value> {
             // Grows as items are read, for the length may be a lie.
             let mut items = Vec::new();
             for _ in 0..length {
-                let tag = take_byte(input)?;
-                items.push(take_scalar(tag, input)?);
+                items.push(take_scalar(input)?.to_value());
             }
             Some(Value::List(items))
         }
-        tag => take_scalar(tag, input),
+        tag => take_tagged(tag, input).map(ValueRef::to_value),
     }
 }
 
+/// A value that is no list, which is what state keeps: it lies in the input.
+#[inline]
+pub(crate) fn take_scalar<'a>(input: &mut &'a [u8]) -> Option<ValueRef<'a>> {
+    take_tagged(take_byte(input)?, input)
+}
+
 /// Not a list: there are no lists of lists, so a reader's stack is bounded.
-fn take_scalar(tag: u8, input: &mut &[u8]) -> Option<Value> {
+#[inline]
+fn take_tagged<'a>(tag: u8, input: &mut &'a [u8]) -> Option<ValueRef<'a>> {
     Some(match tag {
-        tag::FALSE => Value::Bool(false),
-        tag::TRUE => Value::Bool(true),
-        tag::INT => Value::Int(take_zigzag(input)?),
-        tag::FLOAT => Value::Float(f64::from_bits(u64::from_le_bytes(take_array(input)?))),
-        tag::DECIMAL => Value::Decimal(take_decimal(input)?),
-        tag::DATE => Value::Date(i32::try_from(take_zigzag(input)?).ok()?),
-        tag::TIME => Value::Time(EventTime::from_micros(take_zigzag(input)?)?),
-        tag::TEXT => Value::Text(str::from_utf8(take_slice(input)?).ok()?.into()),
-        tag::BYTES => Value::Bytes(take_slice(input)?.into()),
+        tag::FALSE => ValueRef::Bool(false),
+        tag::TRUE => ValueRef::Bool(true),
+        tag::INT => ValueRef::Int(take_zigzag(input)?),
+        tag::FLOAT => ValueRef::Float(f64::from_bits(u64::from_le_bytes(take_array(input)?))),
+        tag::DECIMAL => ValueRef::Decimal(take_decimal(input)?),
+        tag::DATE => ValueRef::Date(i32::try_from(take_zigzag(input)?).ok()?),
+        tag::TIME => ValueRef::Time(EventTime::from_micros(take_zigzag(input)?)?),
+        tag::TEXT => ValueRef::Text(str::from_utf8(take_slice(input)?).ok()?),
+        tag::BYTES => ValueRef::Bytes(take_slice(input)?),
         _ => return None,
     })
 }
@@ -230,6 +268,25 @@ mod tests {
             assert_eq!(take_zigzag(&mut input), Some(number));
             assert_eq!(take_varint(&mut input), Some(number as u64));
             assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn numbers_of_every_length_read_back_wherever_the_input_ends() {
+        for bit in 0..64 {
+            for number in [1_u64 << bit, (1 << bit) - 1, u64::MAX >> bit, 0x5555_5555_5555_5555 >> bit] {
+                let mut out = Vec::new();
+                put_varint(&mut out, number);
+                for behind in [0, 1, 9] {
+                    let padded = [out.clone(), vec![0xff; behind]].concat();
+                    let mut input = padded.as_slice();
+                    assert_eq!(take_varint(&mut input), Some(number));
+                    assert_eq!(input.len(), behind);
+                    let overlong =
+                        [&out[..out.len() - 1], &[out[out.len() - 1] | 0x80, 0], &vec![0; behind][..]].concat();
+                    assert_eq!(take_varint(&mut overlong.as_slice()), None, "{number} in a byte too many");
+                }
+            }
         }
     }
 

@@ -41,6 +41,20 @@ impl State for Count {
         take_varint(input).map(Count)
     }
 
+    #[inline]
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        self.0 = self.0.checked_add(take_varint(input)?)?;
+        Some(())
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        take_varint(input).map(drop)
+    }
+
+    fn inputs(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
     fn heap_bytes(&self) -> usize {
         0
     }

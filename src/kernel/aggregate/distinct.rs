@@ -2,8 +2,10 @@
 //! absorbs everything and reads as the limit, so it cannot matter in which order it filled.
 
 mod counted;
+mod gathered;
 
 pub use counted::{Counted, Size};
+pub use gathered::Gathered;
 
 use std::collections::BTreeSet;
 
@@ -30,7 +32,16 @@ pub static COUNT_DISTINCT: Function = Function {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distinct {
     limit: u32,
+    of: Kind,
     set: Set,
+}
+
+/// What the values are, which a full set cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Bools too.
+    Ints,
+    Texts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,36 +88,45 @@ impl Distinct {
         }
     }
 
-    /// Reads `count` values that ascend strictly, each by its distance from the one before.
+    /// Reads `count` values that ascend strictly.
     fn decode_ints(count: u64, input: &mut &[u8]) -> Option<Set> {
-        let mut ints = BTreeSet::new();
-        let mut before = None;
-        for _ in 0..count {
-            let int = match before {
-                None => take_zigzag(input)?,
-                Some(before) => take_varint(input).and_then(|gap| i64::checked_add_unsigned(before, gap))?,
-            };
-            if before.replace(int) == Some(int) {
-                return None;
-            }
-            ints.insert(int);
-        }
-        Some(Set::Ints(ints))
+        let (mut ints, mut distinct) = (BTreeSet::new(), 0);
+        each_int(count, input, |int| distinct += usize::from(ints.insert(int)))?;
+        (distinct as u64 == count).then_some(Set::Ints(ints))
     }
 
     fn decode_texts(count: u64, input: &mut &[u8]) -> Option<Set> {
         let mut texts: BTreeSet<Box<str>> = BTreeSet::new();
-        let mut bytes = 0;
-        for _ in 0..count {
-            let text = str::from_utf8(take_slice(input)?).ok()?;
-            if texts.last().is_some_and(|before| **before >= *text) {
-                return None;
-            }
+        let (mut bytes, mut are_right) = (0, true);
+        each_text(count, input, |text| {
+            let Ok(text) = str::from_utf8(text) else { return are_right = false };
+            are_right &= texts.last().is_none_or(|before| **before < *text);
             bytes += text.len();
             texts.insert(text.into());
-        }
-        Some(Set::Texts { texts, bytes })
+        })?;
+        are_right.then_some(Set::Texts { texts, bytes })
     }
+}
+
+/// Each value is written by its distance from the one before.
+fn each_int(count: u64, input: &mut &[u8], mut take: impl FnMut(i64)) -> Option<()> {
+    let mut before = None;
+    for _ in 0..count {
+        let int = match before {
+            None => take_zigzag(input)?,
+            Some(before) => take_varint(input).and_then(|gap| i64::checked_add_unsigned(before, gap))?,
+        };
+        before = Some(int);
+        take(int);
+    }
+    Some(())
+}
+
+fn each_text<'a>(count: u64, input: &mut &'a [u8], mut take: impl FnMut(&'a [u8])) -> Option<()> {
+    for _ in 0..count {
+        take(take_slice(input)?);
+    }
+    Some(())
 }
 
 const EXACT: u8 = 0;
@@ -157,14 +177,25 @@ impl State for Distinct {
             FULL => Set::Full,
             EXACT => {
                 let count = take_varint(input).filter(|count| *count <= u64::from(self.limit))?;
-                match self.set {
-                    Set::Ints(_) => Distinct::decode_ints(count, input)?,
-                    _ => Distinct::decode_texts(count, input)?,
+                match self.of {
+                    Kind::Ints => Distinct::decode_ints(count, input)?,
+                    Kind::Texts => Distinct::decode_texts(count, input)?,
                 }
             }
             _ => return None,
         };
-        Some(Distinct { limit: self.limit, set })
+        Some(Distinct { set, ..*self })
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        if take_byte(input)? == FULL {
+            return Some(());
+        }
+        let count = take_varint(input)?;
+        match self.of {
+            Kind::Ints => each_int(count, input, |_| {}),
+            Kind::Texts => each_text(count, input, |_| {}),
+        }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -177,11 +208,11 @@ impl State for Distinct {
 }
 
 fn identity(call: &Call) -> Partial {
-    let set = match call.argument() {
-        ValueType::String => Set::Texts { texts: BTreeSet::new(), bytes: 0 },
-        _ => Set::Ints(BTreeSet::new()),
+    let (of, set) = match call.argument() {
+        ValueType::String => (Kind::Texts, Set::Texts { texts: BTreeSet::new(), bytes: 0 }),
+        _ => (Kind::Ints, Set::Ints(BTreeSet::new())),
     };
-    Partial::Distinct(Distinct { limit: call.count("limit"), set })
+    Partial::Distinct(Distinct { limit: call.count("limit"), of, set })
 }
 
 fn finalize(_: &Call, partial: &Partial, _: EventTime) -> Finalized {
@@ -198,7 +229,7 @@ mod tests {
     use super::*;
 
     fn ints(limit: u32, ints: impl IntoIterator<Item = i64>) -> Distinct {
-        let mut distinct = Distinct { limit, set: Set::Ints(BTreeSet::new()) };
+        let mut distinct = Distinct { limit, of: Kind::Ints, set: Set::Ints(BTreeSet::new()) };
         ints.into_iter().for_each(|int| distinct.insert_int(int));
         distinct
     }
@@ -229,7 +260,8 @@ mod tests {
         assert_eq!(decode(9, &[EXACT, 2, 2, 3]), Some(ints(9, [1, 4])));
         assert_eq!(decode(9, &[EXACT, 2, 2, 0]), None, "the same value twice");
         assert_eq!(decode(1, &[EXACT, 2, 2, 3]), None, "two values where one is the limit");
-        let texts = Distinct { limit: 9, set: Set::Texts { texts: BTreeSet::new(), bytes: 0 } };
+        let texts = Set::Texts { texts: BTreeSet::new(), bytes: 0 };
+        let texts = Distinct { limit: 9, of: Kind::Texts, set: texts };
         assert_eq!(texts.decode(&mut &[EXACT, 2, 1, b'b', 1, b'a'][..]), None, "out of order");
     }
 }

@@ -3,10 +3,14 @@
 
 use std::collections::VecDeque;
 
-use super::bytes::{put_stamp, put_value, put_varint, take_stamp, take_value, take_varint};
+use super::bytes::{put_stamp, put_value, put_varint, take_scalar, take_stamp, take_varint};
 use super::{Arity, Call, Finalized, Function, ParameterKind, ParameterRule, Partial, Stamp, State, Variant};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueRef, ValueType};
+
+mod nearest;
+
+pub use nearest::Nearest;
 
 pub static FIRST: Function = one("first", |_| Partial::Ends(Ends::new(End::Oldest, 1, Repeats::Kept)));
 pub static LAST: Function = one("last", |_| Partial::Ends(Ends::new(End::Newest, 1, Repeats::Kept)));
@@ -183,14 +187,29 @@ impl State for Ends {
         let count = take_varint(input).filter(|count| *count <= u64::from(self.n))?;
         let mut kept: VecDeque<Kept> = VecDeque::new();
         for _ in 0..count {
-            let (stamp, value) = (take_stamp(input)?, take_value(input)?);
-            let in_order = kept.back().is_none_or(|before| before.stamp < stamp);
-            if !in_order || value.scalar().is_none() {
+            let (stamp, value) = (take_stamp(input)?, take_scalar(input)?);
+            if kept.back().is_some_and(|before| before.stamp >= stamp) {
                 return None;
             }
-            kept.push_back(Kept { stamp, value });
+            kept.push_back(Kept { stamp, value: value.to_value() });
         }
         Some(Ends { kept, ..*self })
+    }
+
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_varint(input)? {
+            let stamp = take_stamp(input)?;
+            self.take_in(take_scalar(input)?, stamp);
+        }
+        Some(())
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_varint(input)? {
+            take_stamp(input)?;
+            take_scalar(input)?;
+        }
+        Some(())
     }
 
     fn heap_bytes(&self) -> usize {

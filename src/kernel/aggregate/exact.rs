@@ -110,6 +110,14 @@ impl ExactSum {
         }
     }
 
+    /// The finite part where its mantissa fits 128 bits, as nearly always.
+    pub fn small(&self) -> Option<(i128, i32)> {
+        match &self.finite {
+            Finite::Narrow { mantissa, exponent } => Some((mantissa.to_i128()?, *exponent)),
+            Finite::Wide(_) => None,
+        }
+    }
+
     /// `None` where the sum is not an integer of 128 bits.
     pub fn to_i128(&self) -> Option<i128> {
         if self.infinities != 0 {
@@ -163,15 +171,11 @@ impl ExactSum {
     }
 
     pub fn decode(input: &mut &[u8]) -> Option<ExactSum> {
-        let head = take_varint(input)?;
-        let infinities = (head & 3) as u8;
-        let length = usize::try_from(head >> 2).ok().filter(|length| *length <= LONGEST_MANTISSA_BYTES)?;
-        if length == 0 {
+        let Encoded { infinities, exponent, mantissa: bytes } = Encoded::take(input)?;
+        if bytes.is_empty() {
             return Some(ExactSum { infinities, ..ExactSum::default() });
         }
-        let exponent = take_zigzag(input).filter(|exponent| exponent.unsigned_abs() <= LARGEST_EXPONENT)? as i32;
-        let bytes = take_bytes(input, length)?;
-        if bytes[0] & 1 == 0 || minimal_signed(bytes).len() < length {
+        if bytes[0] & 1 == 0 || minimal_signed(bytes).len() < bytes.len() {
             return None;
         }
         let finite = match Int192::from_le_bytes(bytes) {
@@ -179,6 +183,29 @@ impl ExactSum {
             None => Finite::Wide(Box::new(Wide { mantissa: BigInt::from_signed_bytes_le(bytes), exponent })),
         };
         Some(ExactSum { finite, infinities })
+    }
+
+    /// As merging what [`ExactSum::decode`] reads.
+    #[inline]
+    pub fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        let mut ahead = *input;
+        let encoded = Encoded::take(&mut ahead)?;
+        let length = encoded.mantissa.len();
+        let added = match length {
+            0 => Some(()),
+            _ => sign_extended(&input[input.len() - ahead.len() - length..], length)
+                .and_then(|mantissa| self.try_add_near(mantissa, encoded.exponent)),
+        };
+        if added.is_none() {
+            self.merge(&ExactSum::decode(&mut { *input })?);
+        }
+        self.infinities |= encoded.infinities;
+        *input = ahead;
+        Some(())
+    }
+
+    pub fn skip(input: &mut &[u8]) -> Option<()> {
+        Encoded::take(input).map(drop)
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -235,6 +262,37 @@ impl ExactSum {
             }
         }
     }
+}
+
+/// What [`ExactSum::encode`] wrote, taken apart.
+struct Encoded<'a> {
+    infinities: u8,
+    exponent: i32,
+    /// Empty: zero.
+    mantissa: &'a [u8],
+}
+
+impl<'a> Encoded<'a> {
+    #[inline]
+    fn take(input: &mut &'a [u8]) -> Option<Encoded<'a>> {
+        let head = take_varint(input)?;
+        let infinities = (head & 3) as u8;
+        let length = usize::try_from(head >> 2).ok().filter(|length| *length <= LONGEST_MANTISSA_BYTES)?;
+        if length == 0 {
+            return Some(Encoded { infinities, exponent: 0, mantissa: &[] });
+        }
+        let exponent = take_zigzag(input).filter(|exponent| exponent.unsigned_abs() <= LARGEST_EXPONENT)? as i32;
+        Some(Encoded { infinities, exponent, mantissa: take_bytes(input, length)? })
+    }
+}
+
+/// The number in the first `length` bytes, of which there is at least one; read with what follows it, for that is
+/// one load. `None` for what is longer than 128 bits, or stands too near to the end of the input.
+#[inline]
+fn sign_extended(bytes: &[u8], length: usize) -> Option<i128> {
+    let above = (size_of::<i128>().checked_sub(length)? * 8) as u32;
+    let word = i128::from_le_bytes(*bytes.first_chunk()?);
+    Some(word << above >> above)
 }
 
 /// The same number in any form is the same sum.

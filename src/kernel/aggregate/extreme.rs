@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::bytes::{put_value, take_byte, take_value};
+use super::bytes::{put_value, take_byte, take_scalar};
 use super::{Arity, Call, Finalized, Function, Partial, Stamp, State, Variant};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueRef, ValueType};
@@ -75,10 +75,24 @@ impl State for Extreme {
     fn decode(&self, input: &mut &[u8]) -> Option<Extreme> {
         let value = match take_byte(input)? {
             0 => None,
-            1 => Some(take_value(input).filter(|value| value.scalar().is_some())?),
+            1 => Some(take_scalar(input)?.to_value()),
             _ => return None,
         };
         Some(Extreme { end: self.end, value })
+    }
+
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        if take_byte(input)? != 0 {
+            self.take_in(take_scalar(input)?);
+        }
+        Some(())
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        if take_byte(input)? != 0 {
+            take_scalar(input)?;
+        }
+        Some(())
     }
 
     fn heap_bytes(&self) -> usize {

@@ -54,6 +54,27 @@ impl Fraction {
     }
 }
 
+/// numerator / divisor * 2^exponent for a divisor that is not zero, as [`Fraction::to_f64`] has it: for numbers that
+/// need no heap.
+pub fn small_ratio(numerator: i128, divisor: u64, exponent: i32) -> f64 {
+    if numerator == 0 {
+        return 0.0;
+    }
+    let magnitude = numerator.unsigned_abs();
+    let shift = magnitude.leading_zeros();
+    // With its highest bit set it is 2^127 at least, so the quotient has 64 bits or more.
+    let (shifted, divisor) = (magnitude << shift, u128::from(divisor));
+    let (quotient, rest) = (shifted / divisor, shifted % divisor);
+    let dropped = 64 - quotient.leading_zeros();
+    Leading {
+        negative: numerator < 0,
+        top: (quotient >> dropped) as u64,
+        sticky: rest != 0 || quotient.trailing_zeros() < dropped,
+        exponent: i64::from(exponent) - i64::from(shift) + i64::from(dropped),
+    }
+    .to_f64()
+}
+
 /// All that rounding needs of a number other than zero: its highest 64 bits as `top` * 2^`exponent`, the highest
 /// of them set, and whether anything follows.
 #[derive(Clone, Copy, Debug)]

@@ -249,6 +249,22 @@ fn partials_read_back_and_go_on_as_if_they_had_never_been_stored() {
 }
 
 #[test]
+fn absorbing_bytes_is_merging_what_they_are_and_skipping_them_reads_as_many() {
+    for_every_call(|random, call, events| {
+        let (before, after) = events.split_at(random.usize(..=events.len()));
+        let (mut absorbing, stored) = (fold(call, before), fold(call, after));
+        let encoded = [bytes(&stored), vec![0xaa]].concat();
+        let (mut absorbed, mut skipped) = (encoded.as_slice(), encoded.as_slice());
+        absorbing.absorb(&mut absorbed).expect("what was encoded is absorbed");
+        stored.skip(&mut skipped).expect("what was encoded is skipped");
+        assert_eq!((absorbed, skipped), (&[0xaa][..], &[0xaa][..]));
+        assert_eq!(absorbing, fold(call, events));
+        assert_eq!(bytes(&absorbing), bytes(&fold(call, events)));
+        assert!(stored.inputs().is_none_or(|inputs| inputs == after.len() as u64));
+    });
+}
+
+#[test]
 fn damaged_bytes_are_refused_or_read_as_some_partial_but_never_panic() {
     for_every_call(|random, call, events| {
         let (identity, encoded) = ((call.function.identity)(call), bytes(&fold(call, events)));
@@ -259,7 +275,11 @@ fn damaged_bytes_are_refused_or_read_as_some_partial_but_never_panic() {
             let mut damaged = encoded.clone();
             let at = random.usize(..damaged.len());
             damaged[at] = random.u8(..);
+            // Whatever they are, this has to end.
+            fold(call, events).absorb(&mut damaged.as_slice());
             if let Some(partial) = identity.decode(&mut damaged.as_slice()) {
+                let mut rest = damaged.as_slice();
+                assert_eq!(partial.skip(&mut rest), Some(()), "what decodes can be skipped");
                 let again = bytes(&partial);
                 assert_eq!(again, damaged[..again.len()], "a partial has one form");
             }

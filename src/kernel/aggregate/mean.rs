@@ -1,6 +1,7 @@
 //! `mean`: the exact sum over the count, rounded once. It reads the state of `sum`, so the two share a slot.
 
-use super::fraction::Fraction;
+use super::exact::ExactSum;
+use super::fraction::{Fraction, small_ratio};
 use super::sum::Sum;
 use super::{Arity, Call, Finalized, Function, Partial, Variant};
 use crate::kernel::time::EventTime;
@@ -23,11 +24,19 @@ fn finalize(call: &Call, partial: &Partial, _: EventTime) -> Finalized {
     if *count == 0 {
         return Finalized::Empty(None);
     }
-    let mean = total.non_finite().unwrap_or_else(|| {
+    let scale = call.scale();
+    let small = || small_mean(*count, total, scale);
+    let mean = total.non_finite().or_else(small).unwrap_or_else(|| {
         let (mantissa, exponent) = total.finite();
-        Fraction::new(mantissa, exponent).over(*count).over_power_of_ten(call.scale()).to_f64()
+        Fraction::new(mantissa, exponent).over(*count).over_power_of_ten(scale).to_f64()
     });
     Finalized::Value(Value::Float(mean))
+}
+
+fn small_mean(count: u64, total: &ExactSum, scale: i32) -> Option<f64> {
+    let (mantissa, exponent) = total.small()?;
+    let divisor = 10_u64.checked_pow(u32::try_from(scale).ok()?)?.checked_mul(count)?;
+    Some(small_ratio(mantissa, divisor, exponent))
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ mod variance;
 #[cfg(test)]
 mod laws;
 
-pub use distinct::{Counted, Size};
+pub use distinct::{Counted, Gathered, Size};
+pub use ends::Nearest;
 
 use std::collections::BTreeMap;
 
@@ -191,6 +192,24 @@ trait State: Sized {
     fn is_identity(&self) -> bool;
     fn encode(&self, out: &mut Vec<u8>);
     fn decode(&self, input: &mut &[u8]) -> Option<Self>;
+
+    /// Decodes and merges; overridden where no state has to be made for that.
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        let other = self.decode(input)?;
+        self.merge(&other);
+        Some(())
+    }
+
+    /// Reads past what [`State::decode`] would read.
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        self.decode(input).map(drop)
+    }
+
+    /// How many inputs it was made of, where it knows.
+    fn inputs(&self) -> Option<u64> {
+        None
+    }
+
     /// Rough size of what hangs off the state.
     fn heap_bytes(&self) -> usize;
 }
@@ -250,11 +269,34 @@ macro_rules! partials {
                 }
             }
 
-            /// Called on the slot's identity: reads what [`Partial::encode`] wrote for this slot off the front of
+            /// Called on any partial of the slot: reads what [`Partial::encode`] wrote for this slot off the front of
             /// `input`. `None`: not such bytes, whatever they are.
             pub fn decode(&self, input: &mut &[u8]) -> Option<Partial> {
                 match self {
                     $(Partial::$name(identity) => identity.decode(input).map(Partial::$name),)+
+                }
+            }
+
+            /// As merging what [`Partial::decode`] reads, and cheaper. `None`: it holds anything now.
+            #[inline]
+            pub fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+                match self {
+                    $(Partial::$name(state) => state.absorb(input),)+
+                }
+            }
+
+            /// Reads past what [`Partial::decode`] reads; `None` only where that is `None` too.
+            #[inline]
+            pub fn skip(&self, input: &mut &[u8]) -> Option<()> {
+                match self {
+                    $(Partial::$name(state) => state.skip(input),)+
+                }
+            }
+
+            /// How many inputs it was made of, where it knows.
+            pub fn inputs(&self) -> Option<u64> {
+                match self {
+                    $(Partial::$name(state) => state.inputs(),)+
                 }
             }
 

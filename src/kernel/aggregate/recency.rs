@@ -49,6 +49,13 @@ impl State for Newest {
         }
     }
 
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        match take_byte(input)? {
+            0 => Some(()),
+            _ => take_zigzag(input).map(drop),
+        }
+    }
+
     fn heap_bytes(&self) -> usize {
         0
     }

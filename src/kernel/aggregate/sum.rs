@@ -50,6 +50,21 @@ impl State for Sum {
         Some(Sum { count: take_varint(input)?, total: ExactSum::decode(input)? })
     }
 
+    #[inline]
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        self.count = self.count.checked_add(take_varint(input)?)?;
+        self.total.absorb(input)
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        take_varint(input)?;
+        ExactSum::skip(input)
+    }
+
+    fn inputs(&self) -> Option<u64> {
+        Some(self.count)
+    }
+
     fn heap_bytes(&self) -> usize {
         self.total.heap_bytes()
     }

@@ -6,7 +6,7 @@ use num_bigint::{BigInt, BigUint};
 
 use super::bytes::{put_varint, take_varint};
 use super::exact::ExactSum;
-use super::fraction::Fraction;
+use super::fraction::{Fraction, small_ratio};
 use super::number::Number;
 use super::{Arity, Call, Finalized, Function, Partial, Stamp, State, Variant};
 use crate::kernel::time::EventTime;
@@ -79,6 +79,23 @@ impl State for Moments {
         Some(Moments(Box::new(Sums { count, values, squares })))
     }
 
+    fn absorb(&mut self, input: &mut &[u8]) -> Option<()> {
+        let sums = &mut *self.0;
+        sums.count = sums.count.checked_add(take_varint(input)?)?;
+        sums.values.absorb(input)?;
+        sums.squares.absorb(input)
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Option<()> {
+        take_varint(input)?;
+        ExactSum::skip(input)?;
+        ExactSum::skip(input)
+    }
+
+    fn inputs(&self) -> Option<u64> {
+        Some(self.0.count)
+    }
+
     fn heap_bytes(&self) -> usize {
         size_of::<Sums>() + self.0.values.heap_bytes() + self.0.squares.heap_bytes()
     }
@@ -101,6 +118,32 @@ fn spread(call: &Call, partial: &Partial, divisor: Divisor, finish: fn(f64) -> f
 }
 
 fn variance(sums: &Sums, divisor: Divisor, scale: i32) -> f64 {
+    small_variance(sums, divisor, scale).unwrap_or_else(|| any_variance(sums, divisor, scale))
+}
+
+/// Where 128 bits are enough, as for some thousand prices.
+fn small_variance(sums: &Sums, divisor: Divisor, scale: i32) -> Option<f64> {
+    let (sum, sum_exponent) = sums.values.small()?;
+    let (squares, squares_exponent) = sums.squares.small()?;
+    let exponent = squares_exponent.min(2 * sum_exponent);
+    let scaled_squares = checked_shl(squares.checked_mul(i128::from(sums.count))?, squares_exponent - exponent)?;
+    let scaled_square = checked_shl(sum.checked_mul(sum)?, 2 * sum_exponent - exponent)?;
+    let others = match divisor {
+        Divisor::Population => sums.count,
+        Divisor::Sample => sums.count - 1,
+    };
+    let unscaled = 10_u64.checked_pow(u32::try_from(2 * scale).ok()?)?;
+    let divisor = sums.count.checked_mul(others)?.checked_mul(unscaled)?;
+    Some(small_ratio(scaled_squares.checked_sub(scaled_square)?, divisor, exponent))
+}
+
+fn checked_shl(number: i128, shift: i32) -> Option<i128> {
+    let shift = u32::try_from(shift).ok().filter(|shift| *shift < i128::BITS)?;
+    let shifted = number << shift;
+    (shifted >> shift == number).then_some(shifted)
+}
+
+fn any_variance(sums: &Sums, divisor: Divisor, scale: i32) -> f64 {
     let (sum, sum_exponent) = sums.values.finite();
     let (squares, squares_exponent) = sums.squares.finite();
     let exponent = squares_exponent.min(2 * sum_exponent);

@@ -23,7 +23,9 @@ mod values;
 use bytes::Bytes;
 
 pub(crate) use ids::{decode_ids, encode_ids};
-pub(crate) use tiles::{EncodedTiles, TileRun, check_body, decode_head, encode_head, seal, sealed_grids};
+pub(crate) use tiles::{
+    EncodedTiles, TileRun, check_body, decode_head, encode_head, open_body, open_head, seal, sealed_grids,
+};
 pub use values::{decode_values, encode_values};
 
 /// A part of a row as a store keeps it. Empty bytes: never written.

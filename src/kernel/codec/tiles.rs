@@ -40,7 +40,25 @@ pub(crate) struct EncodedTiles<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct EncodedTile<'a> {
     pub start: EventTime,
-    partials: &'a [u8],
+    pub partials: &'a [u8],
+}
+
+/// The tiles of each grid of the plan, in its order; `None` where the bytes hold no such list.
+pub(crate) struct EncodedGrids<'a> {
+    grids: &'a [Grid],
+    /// Nothing was written.
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for EncodedGrids<'a> {
+    type Item = Option<EncodedTiles<'a>>;
+
+    fn next(&mut self) -> Option<Option<EncodedTiles<'a>>> {
+        let (grid, others) = self.grids.split_first()?;
+        self.grids = others;
+        let tiles = self.rest.as_mut().map_or(Some(&[][..]), take_slice);
+        Some(tiles.map(|tiles| EncodedTiles::new(grid, tiles)))
+    }
 }
 
 pub(crate) fn encode_head<'a>(
@@ -60,6 +78,28 @@ pub(crate) fn encode_head<'a>(
 pub(crate) fn decode_head(view: &ViewPlan, bytes: &[u8]) -> Result<Head, Error> {
     let payload = frame::open(bytes, frame::layout(view.fingerprint))?;
     take_head(view, payload).ok_or(Error::Damaged { what: "the head does not read" })
+}
+
+/// What a head says, its tiles left where they are.
+pub(crate) struct OpenedHead<'a> {
+    pub newest: Option<EventTime>,
+    pub grids: EncodedGrids<'a>,
+}
+
+pub(crate) fn open_head<'a>(view: &'a ViewPlan, bytes: &'a [u8]) -> Result<OpenedHead<'a>, Error> {
+    let mut rest = frame::open(bytes, frame::layout(view.fingerprint))?;
+    let newest = take_time(&mut rest).and_then(|newest| take_time(&mut rest).map(|_| newest));
+    let newest = newest.ok_or(Error::Damaged { what: "the head does not read" })?;
+    Ok(OpenedHead { newest, grids: EncodedGrids { grids: &view.grids, rest: Some(rest) } })
+}
+
+/// Of empty bytes: grids without tiles.
+pub(crate) fn open_body<'a>(view: &'a ViewPlan, bytes: &'a [u8]) -> Result<EncodedGrids<'a>, Error> {
+    let rest = match bytes {
+        [] => None,
+        bytes => Some(frame::open(bytes, frame::layout(view.fingerprint))?),
+    };
+    Ok(EncodedGrids { grids: &view.grids, rest })
 }
 
 /// Whether the bytes are a body of this view; what reads it later relies on that.
@@ -132,6 +172,16 @@ impl<'a> EncodedTiles<'a> {
         EncodedTiles { grid, rest: bytes, before: None }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next tile; `None` where the bytes are none.
+    #[inline]
+    pub fn take_tile(&mut self) -> Option<EncodedTile<'a>> {
+        take_tile(self.grid, &mut self.before, &mut self.rest)
+    }
+
     /// Steps over the tiles in front for which `passes` holds, and returns how many.
     fn skip_front(&mut self, passes: impl Fn(EventTime) -> bool) -> usize {
         let mut skipped = 0;
@@ -151,8 +201,7 @@ impl<'a> Iterator for EncodedTiles<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<EncodedTile<'a>> {
-        (!self.rest.is_empty())
-            .then(|| take_tile(self.grid, &mut self.before, &mut self.rest).expect("intact bytes have whole tiles"))
+        (!self.is_empty()).then(|| self.take_tile().expect("intact bytes have whole tiles"))
     }
 }
 

@@ -20,14 +20,16 @@ mod prepare;
 mod read;
 mod recent_ids;
 mod running;
+mod selection;
 mod tiles;
+mod total;
 mod walk;
 
 pub use asked::Asked;
 pub use part::{Flushed, Part};
 pub use point_in_time::{Folded, History, Known};
 pub use prepare::{Entrant, Prepared, entity_keys, prepare, prepare_with_late};
-pub use read::{Presence, Reading, Status, read};
+pub use read::{Presence, Read, Reading, Status, read};
 pub use recent_ids::RecentIds;
 pub(crate) use tiles::Tile;
 pub use walk::Walk;

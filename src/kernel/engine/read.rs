@@ -1,19 +1,19 @@
 //! Tiles at an as-of → a row of features.
 
-use std::ops::Range;
-
-use crate::kernel::aggregate::{Finalized, Partial};
-use crate::kernel::codec::{self, EncodedTiles};
+use crate::kernel::aggregate::Finalized;
+use crate::kernel::codec::{self, EncodedTiles, Image};
+use crate::kernel::engine::selection::{GridSelection, Selection};
+use crate::kernel::engine::total::Total;
 use crate::kernel::engine::{Part, Tile};
-use crate::kernel::plan::{FeaturePlan, Grid, ViewPlan};
+use crate::kernel::plan::{FeaturePlan, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::Value;
 use crate::kernel::window::Sliding;
 
-/// A view's features for one entity at one instant.
+/// Features of a view for one entity at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// In the order of [`ViewPlan::features`]; `None` is null.
+    /// In the order in which they were asked for, all of them in that of [`ViewPlan::features`]; `None` is null.
     pub values: Vec<Option<Value>>,
     pub presence: Presence,
     /// The entity's newest event time, whether or not any window still holds that event. `None` for an entity that
@@ -41,6 +41,8 @@ pub enum Status {
 }
 
 impl Status {
+    pub const ALL: [Status; 4] = [Status::Present, Status::NullValue, Status::NotFound, Status::OutsideMaxAge];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Present => "PRESENT",
@@ -56,11 +58,12 @@ impl Reading {
     pub(super) fn begin(view: &ViewPlan, newest: Option<EventTime>, as_of: EventTime) -> Reading {
         let presence = Presence::of(view, newest, as_of);
         let newest = newest.filter(|_| presence != Presence::NotFound);
-        Reading { values: vec![None; view.features.len()], presence, newest, overflowed: 0 }
+        Reading { values: Vec::new(), presence, newest, overflowed: 0 }
     }
 
-    pub fn status(&self, feature: usize) -> Status {
-        match (self.presence, &self.values[feature]) {
+    /// Of one of `values`.
+    pub fn status(&self, value: usize) -> Status {
+        match (self.presence, &self.values[value]) {
             (Presence::NotFound, _) => Status::NotFound,
             (Presence::OutsideMaxAge, _) => Status::OutsideMaxAge,
             (Presence::Known, None) => Status::NullValue,
@@ -86,87 +89,150 @@ impl Presence {
     }
 }
 
-/// Merges the parts of one row as of `as_of`. No parts: the entity was never seen.
+/// Merges the parts of one row as of `as_of`, for all features. No parts: the entity was never seen.
 pub fn read(view: &ViewPlan, parts: &[&Part], as_of: EventTime) -> Reading {
-    let mut reading = Reading::begin(view, parts.iter().filter_map(|part| part.newest()).max(), as_of);
-    let mut bodies: Vec<_> = parts.iter().map(|part| codec::sealed_grids(view, &part.body)).collect();
-    for (index, grid) in view.grids.iter().enumerate() {
-        let mut totals = Totals::new(view, index, as_of);
-        for (part, body) in parts.iter().zip(&mut bodies) {
-            let head = &part.head.0[index];
-            totals.merge_recent(&head.recent);
-            totals.merge_encoded(grid, head.flushed.tiles(grid));
-            totals.merge_encoded(grid, body.next().expect("a body has every grid of the plan"));
-        }
-        totals.finish(view, index, as_of, &mut reading);
+    Read::all(view, as_of).parts(parts)
+}
+
+/// A read of some features of a view at one instant, of as many rows as are asked for.
+pub struct Read<'v> {
+    view: &'v ViewPlan,
+    as_of: EventTime,
+    selection: Selection,
+    /// For each grid of the view.
+    spans: Vec<Spans>,
+}
+
+/// The spans of a [`GridSelection`] at an instant.
+struct Spans {
+    /// Where each begins; one that begins with the next is empty.
+    starts: Vec<EventTime>,
+    /// Out, as the as-of is.
+    end: EventTime,
+}
+
+impl<'v> Read<'v> {
+    pub fn all(view: &'v ViewPlan, as_of: EventTime) -> Read<'v> {
+        Read::of(view, 0..view.features.len(), as_of)
     }
-    reading
-}
 
-/// What the windows over one grid have merged so far.
-struct Totals {
-    windows: Vec<Total>,
-    /// Starts of the tiles that any of the windows covers; `None`: lifetime.
-    hull: Option<Range<EventTime>>,
-}
+    /// Of these features, by their positions in the view.
+    pub fn of(view: &'v ViewPlan, features: impl IntoIterator<Item = usize>, as_of: EventTime) -> Read<'v> {
+        let selection = Selection::of(view, features.into_iter());
+        let spans = selection.grids.iter().map(|grid| Spans::at(grid, as_of)).collect();
+        Read { view, as_of, selection, spans }
+    }
 
-/// One slot over one window; several features may be finished from it.
-struct Total {
-    slot: usize,
-    window: Option<Sliding>,
-    covered: Option<Range<EventTime>>,
-    merged: Partial,
-}
-
-impl Totals {
-    fn new(view: &ViewPlan, grid: usize, as_of: EventTime) -> Totals {
-        let mut windows: Vec<Total> = Vec::new();
-        for feature in view.features.iter().filter(|feature| feature.grid == grid) {
-            if !windows.iter().any(|total| total.serves(feature)) {
-                windows.push(Total {
-                    slot: feature.slot,
-                    window: feature.window,
-                    covered: feature.window.map(|window| window.covered(as_of)),
-                    merged: view.slot(feature).identity.clone(),
-                });
+    /// Of a row whose parts are in memory.
+    pub fn parts<'p>(&'p self, parts: &[&'p Part]) -> Reading {
+        let mut totals = self.totals();
+        for part in parts {
+            let body = codec::sealed_grids(self.view, &part.body);
+            for ((index, head), body) in part.head.0.iter().enumerate().zip(body) {
+                self.merge(index, &head.recent, &mut totals);
+                let flushed = head.flushed.tiles(&self.view.grids[index]);
+                let absorbed = [flushed, body].into_iter().try_for_each(|tiles| self.absorb(index, tiles, &mut totals));
+                absorbed.expect("intact bytes have partials of their layout");
             }
         }
-        let start = windows.iter().filter_map(|total| Some(total.covered.as_ref()?.start)).min();
-        Totals { windows, hull: start.map(|start| start..as_of) }
+        self.finish(parts.iter().filter_map(|part| part.newest()).max(), totals)
     }
 
-    fn merge_recent(&mut self, tiles: &[Tile]) {
-        let from = self.hull.as_ref().map_or(0, |hull| tiles.partition_point(|tile| tile.start < hull.start));
-        for tile in tiles[from..].iter().take_while(|tile| is_within(&self.hull, tile.start)) {
-            for total in &mut self.windows {
-                if is_within(&total.covered, tile.start) {
-                    total.merged.merge(&tile.partials[total.slot]);
+    /// Of a row as a store keeps it: the same bits as [`Read::parts`] of its decoded parts, without decoding them.
+    pub fn images<'i>(&'i self, images: impl IntoIterator<Item = &'i Image>) -> Result<Reading, codec::Error> {
+        let mut totals = self.totals();
+        let mut newest = None;
+        for image in images.into_iter().filter(|image| **image != Image::default()) {
+            let head = codec::open_head(self.view, &image.head)?;
+            newest = newest.max(head.newest);
+            let body = codec::open_body(self.view, &image.body)?;
+            for (index, (head, body)) in head.grids.zip(body).enumerate() {
+                let absorbed = [head, body].into_iter().try_for_each(|tiles| self.absorb(index, tiles?, &mut totals));
+                absorbed.ok_or(codec::Error::Damaged { what: "a tile does not read" })?;
+            }
+        }
+        Ok(self.finish(newest, totals))
+    }
+
+    /// Of an entity that was never seen.
+    pub fn unknown(&self) -> Reading {
+        self.finish(None, self.totals())
+    }
+
+    fn totals<'t>(&self) -> Vec<Total<'t>> {
+        self.selection.identities.iter().map(Total::new).collect()
+    }
+
+    /// Tiles of one grid, in their order.
+    fn merge<'t>(&self, grid: usize, tiles: &'t [Tile], totals: &mut [Total<'t>]) {
+        let Some(first) = self.spans[grid].starts.first() else { return };
+        let from = tiles.partition_point(|tile| tile.start < *first);
+        for tile in &tiles[from..] {
+            let Some(targets) = self.targets(grid, tile.start) else { return };
+            for (partial, target) in tile.partials.iter().zip(targets) {
+                if let Some(total) = *target {
+                    totals[total].take_in(partial);
                 }
             }
         }
     }
 
-    fn merge_encoded(&mut self, grid: &Grid, tiles: EncodedTiles) {
-        for tile in tiles.filter(|tile| is_within(&self.hull, tile.start)) {
-            for (slot, partial) in tile.partials(grid).enumerate() {
-                for total in self.windows.iter_mut().filter(|total| total.slot == slot) {
-                    if is_within(&total.covered, tile.start) {
-                        total.merged.merge(&partial);
-                    }
+    /// As [`Read::merge`], of bytes. `None`: they are no tiles.
+    fn absorb<'t>(&self, grid: usize, mut tiles: EncodedTiles<'t>, totals: &mut [Total<'t>]) -> Option<()> {
+        let slots = &self.view.grids[grid].slots;
+        if self.spans[grid].starts.is_empty() {
+            return Some(());
+        }
+        while !tiles.is_empty() {
+            let tile = tiles.take_tile()?;
+            let Some(targets) = self.targets(grid, tile.start) else { continue };
+            let mut partials = tile.partials;
+            for (slot, target) in slots.iter().zip(targets) {
+                match *target {
+                    Some(total) => totals[total].absorb(&mut partials)?,
+                    None => slot.identity.skip(&mut partials)?,
                 }
             }
         }
+        Some(())
     }
 
-    fn finish(&self, view: &ViewPlan, grid: usize, as_of: EventTime, reading: &mut Reading) {
-        for (feature, value) in view.features.iter().zip(&mut reading.values) {
-            if feature.grid != grid {
-                continue;
-            }
-            let total = self.windows.iter().find(|total| total.serves(feature)).expect("each feature has its total");
-            let finalized = (feature.call.function.finalize)(&feature.call, &total.merged, as_of);
-            *value = feature.answer(finalized, &mut reading.overflowed);
+    /// What a tile is merged into, by slot; `None` where no window covers it.
+    #[inline]
+    fn targets(&self, grid: usize, start: EventTime) -> Option<&[Option<usize>]> {
+        let span = self.spans[grid].of(start)?;
+        Some(&self.selection.grids[grid].targets[span])
+    }
+
+    fn finish(&self, newest: Option<EventTime>, mut totals: Vec<Total<'_>>) -> Reading {
+        for (longer, shorter) in &self.selection.joins {
+            let [longer, shorter] =
+                totals.get_disjoint_mut([*longer, *shorter]).expect("a total has no join with itself");
+            longer.merge(shorter);
         }
+        let mut reading = Reading::begin(self.view, newest, self.as_of);
+        reading.values.reserve_exact(self.selection.features.len());
+        for (feature, total) in &self.selection.features {
+            let plan = &self.view.features[*feature];
+            let value = plan.answer(totals[*total].finalize(plan, self.as_of), &mut reading.overflowed);
+            reading.values.push(value);
+        }
+        reading
+    }
+}
+
+impl Spans {
+    fn at(grid: &GridSelection, as_of: EventTime) -> Spans {
+        let start = |window: &Option<Sliding>| window.map_or(EventTime::MIN, |window| window.covered(as_of).start);
+        let is_lifetime = grid.windows.contains(&None);
+        let end = if is_lifetime { EventTime::MAX } else { as_of };
+        Spans { starts: grid.windows.iter().map(start).collect(), end }
+    }
+
+    /// The last that begins no later.
+    #[inline]
+    fn of(&self, start: EventTime) -> Option<usize> {
+        if start >= self.end { None } else { self.starts.iter().rposition(|begin| *begin <= start) }
     }
 }
 
@@ -183,15 +249,4 @@ impl FeaturePlan {
             }
         }
     }
-}
-
-impl Total {
-    fn serves(&self, feature: &FeaturePlan) -> bool {
-        self.slot == feature.slot && self.window == feature.window
-    }
-}
-
-/// A lifetime window has no bounds.
-fn is_within(covered: &Option<Range<EventTime>>, start: EventTime) -> bool {
-    covered.as_ref().is_none_or(|covered| covered.contains(&start))
 }

@@ -80,6 +80,7 @@ impl Walk {
     pub fn at(&mut self, as_of: EventTime) -> Reading {
         assert!(self.as_of.replace(as_of) <= Some(as_of), "the walk forgets what only earlier instants see");
         let mut reading = Reading::begin(&self.view, self.newest, as_of);
+        reading.values.resize(self.view.features.len(), None);
         for (grid, walk) in self.view.grids.iter().zip(&mut self.grids) {
             walk.read(&self.view, as_of, &mut reading);
             walk.prune(grid, as_of);

@@ -8,11 +8,12 @@ use arrow::datatypes::TimestampMicrosecondType;
 use fastrand::Rng;
 use freshet::kernel::codec::{Image, encode_values};
 use freshet::kernel::definition::Source;
-use freshet::kernel::engine::{Counts, Knowledge, Part, Prepared, Reading, RecentIds, prepare_with_late, read};
+use freshet::kernel::engine::{Counts, Knowledge, Part, Prepared, Read, Reading, RecentIds, prepare_with_late, read};
 use freshet::kernel::event::Decoded;
 use freshet::kernel::key::{EntityKey, Origin, PartId};
 use freshet::kernel::plan::ViewPlan;
 use freshet::kernel::time::{EventTime, Micros};
+use freshet::kernel::value::Value;
 
 use super::bugs::Bug;
 use super::generate::{AT, Case};
@@ -160,9 +161,28 @@ impl<'c> System<'c> {
             let parts: Vec<&Part> = parts.iter().collect();
             for as_of in self.case.as_ofs.clone() {
                 self.compare("stream", &parts, &folded, &entity, Asked { question: Question::Lookup, as_of })?;
+                if self.bug.is_none() {
+                    self.compare_stored(&parts, &store.images(&entity), as_of)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Bytes that are not decoded read as parts do; so do features that are read without the others.
+    fn compare_stored(&mut self, parts: &[&Part], images: &[&Image], as_of: EventTime) -> Checked {
+        let expected = read(&self.plan, parts, as_of);
+        let some: Vec<usize> = (0..self.plan.features.len()).filter(|_| self.rng.bool()).rev().collect();
+        let of_some =
+            |values: &[Option<Value>]| some.iter().map(|feature| values[*feature].clone()).collect::<Vec<_>>();
+        let undecoded = |read: Read| read.images(images.iter().copied()).map_err(|error| error.to_string());
+        let all = undecoded(Read::all(&self.plan, as_of))?;
+        let few = undecoded(Read::of(&self.plan, some.iter().copied(), as_of))?;
+        let is_alike = encode_values(&all.values) == encode_values(&expected.values)
+            && (all.presence, all.newest, all.overflowed) == (expected.presence, expected.newest, expected.overflowed)
+            && encode_values(&few.values) == encode_values(&of_some(&expected.values));
+        let difference = || format!("as of {as_of}\n  decoded {expected:?}\n  stored {all:?}\n  {some:?} {few:?}");
+        if is_alike { Ok(()) } else { Err(difference()) }
     }
 
     /// All events at once: copies are dropped in offset order, the others are folded as they become visible.
@@ -328,6 +348,10 @@ impl<'c> Worker<'c> {
 impl Store {
     fn load(&self, plan: &ViewPlan, key: &EntityKey, part: PartId) -> Result<Part, String> {
         self.0.get(&(key.clone(), part)).map_or_else(|| Ok(Part::new(plan)), |stored| stored.decode(plan))
+    }
+
+    fn images(&self, entity: &EntityKey) -> Vec<&Image> {
+        self.0.iter().filter(|((key, _), _)| key == entity).map(|(_, stored)| &stored.image).collect()
     }
 
     fn parts(&self, plan: &ViewPlan, entity: &EntityKey) -> Result<Vec<Part>, String> {

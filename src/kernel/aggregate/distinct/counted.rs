@@ -116,11 +116,12 @@ fn release<T: Eq + Hash>(tally: &mut Tally<T>, value: &T) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::Kind;
     use super::*;
     use crate::kernel::value::Value;
 
     fn ints(ints: &[i64]) -> Partial {
-        let mut distinct = Distinct { limit: 3, set: Set::Ints(BTreeSet::new()) };
+        let mut distinct = Distinct { limit: 3, of: Kind::Ints, set: Set::Ints(BTreeSet::new()) };
         ints.iter().for_each(|int| distinct.insert_int(*int));
         Partial::Distinct(distinct)
     }
