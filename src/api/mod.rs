@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod backfills;
+mod compress;
 mod dead_letters;
 mod definitions;
 mod docs;
@@ -14,6 +15,7 @@ mod jobs;
 mod json;
 pub mod keys;
 mod limits;
+mod negotiate;
 mod object;
 mod online_features;
 mod parity;
@@ -29,7 +31,7 @@ mod training_sets;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -87,9 +89,10 @@ fn described(limits: Limits, state: Option<&State>) -> OpenApiRouter<State> {
 }
 
 fn lookups(state: Option<&State>) -> OpenApiRouter<State> {
-    let calls =
-        OpenApiRouter::new().routes(routes!(online_features::lookup)).routes(routes!(online_features::lookup_one));
-    Gate::new(Scope::Read, Lane::Lookup).before(calls, state)
+    let calls = OpenApiRouter::new()
+        .routes(routes!(online_features::lookup))
+        .routes(routes!(online_features::lookup_one));
+    Gate::new(Scope::Read, Lane::Lookup).before(calls.route_layer(from_fn(compress::on_request)), state)
 }
 
 fn ingest(state: Option<&State>) -> OpenApiRouter<State> {

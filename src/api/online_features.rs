@@ -1,26 +1,31 @@
 //! `POST` and `GET /v1/online-features`: lookups.
 
+mod body;
+mod keys;
+mod media;
+mod table;
+
 use std::collections::BTreeMap;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Json, Query, State as Shared};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::access::Caller;
-use crate::api::json::Rendered;
 use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
-use crate::kernel::engine::Status;
 use crate::kernel::key::KeyPart;
-use crate::kernel::value::{Value, ValueType};
+use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
-use crate::serving::{Answer, Column, Request, Wanted};
+use crate::serving::{Answer, KeyColumn, Request, Wanted};
+
+use keys::GivenKey;
+use media::Media;
 
 /// What to look up, for which entities.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -33,7 +38,7 @@ pub struct LookupBody {
     features: Option<Vec<String>>,
     /// A list for each key; all lists have the same length, the number of rows. A null key has no events.
     #[schema(value_type = BTreeMap<String, Vec<serde_json::Value>>, example = json!({"user_id": ["u1", "u2"]}))]
-    entities: BTreeMap<String, Vec<serde_json::Value>>,
+    entities: BTreeMap<String, Vec<GivenKey>>,
     /// What to add to each column.
     #[serde(default)]
     include: Vec<Include>,
@@ -48,7 +53,7 @@ enum Include {
 
 /// One list for each key and feature.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what `write_answer` writes straight from the values")]
+#[allow(dead_code, reason = "describes what `body::json` writes straight from the values")]
 pub struct LookupAnswer {
     /// The one instant of all values.
     #[schema(example = "2026-11-21T10:00:00.000123Z")]
@@ -57,7 +62,7 @@ pub struct LookupAnswer {
 }
 
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what `write_answer` writes straight from the values")]
+#[allow(dead_code, reason = "describes what `body::json` writes straight from the values")]
 pub struct LookupColumn {
     /// A key, or `view:feature`.
     name: String,
@@ -73,9 +78,11 @@ pub struct LookupColumn {
 #[utoipa::path(
     post, operation_id = "look_up", path = "/v1/online-features", tag = "lookup", request_body = LookupBody,
     responses(
-        (status = 200, description = "The values, all as of one instant", body = LookupAnswer),
+        (status = 200, description = "The values, all as of one instant; as Arrow one record batch",
+            content((LookupAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
         (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such service or feature", body = Problem, content_type = "application/problem+json"),
+        (status = 406, description = "Neither JSON nor Arrow is accepted", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too many rows, features or values", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Being rebuilt, or the store is away", body = Problem, content_type = "application/problem+json"),
@@ -84,6 +91,7 @@ pub struct LookupColumn {
 pub(super) async fn lookup(
     Shared(state): Shared<State>,
     caller: Caller,
+    media: Media,
     body: Result<Json<Object<LookupBody>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(Object(body)) = body?;
@@ -98,12 +106,12 @@ pub(super) async fn lookup(
         }
         _ => return Err(Problem::bad_request("INVALID_BODY", "give one of `service` and `features`")),
     };
-    let keys = body.entities.into_iter().map(|(name, values)| {
-        let parts = values.iter().enumerate().map(|(row, value)| key_part(&name, row, value));
-        Ok((name.clone(), parts.collect::<Result<Vec<_>, Problem>>()?))
+    let keys = body.entities.into_iter().map(|(name, rows)| {
+        let rows = keys::column(&name, rows)?;
+        Ok((name, rows))
     });
     let request = Request { wanted, entities: keys.collect::<Result<_, Problem>>()? };
-    answer(&state, &request, &body.include).await
+    answer(&state, &request, &body.include, media).await
 }
 
 /// Look up features of one entity
@@ -114,68 +122,65 @@ pub(super) async fn lookup(
         ("key" = BTreeMap<String, String>, Query, style = Form, explode, description = "The entity's keys: `?user_id=u1`"),
     ),
     responses(
-        (status = 200, description = "The values, with statuses and event times", body = LookupAnswer),
+        (status = 200, description = "The values, with statuses and event times; as Arrow one record batch",
+            content((LookupAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
         (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such service", body = Problem, content_type = "application/problem+json"),
+        (status = 406, description = "Neither JSON nor Arrow is accepted", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Being rebuilt, or the store is away", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn lookup_one(
     Shared(state): Shared<State>,
     caller: Caller,
+    media: Media,
     Path(service): Path<String>,
     keys: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require_service(&service)?;
     let Query(keys) = keys?;
-    if let Some((_, (name, _))) =
-        keys.iter().enumerate().find(|(at, (name, _))| keys[..*at].iter().any(|it| it.0 == *name))
-    {
-        let detail =
-            format_args!("key `{name}` is given twice: `POST /v1/online-features` takes many entities").to_string();
-        return Err(Problem::bad_request("KEY_TWICE", detail));
-    }
-    let catalogue = state.catalogues.current();
-    let parts = keys.into_iter().map(|(name, text)| {
-        let part = typed_part(&catalogue, &name, text)?;
-        Ok((name, vec![Some(part)]))
-    });
-    let request = Request { wanted: Wanted::Service(service), entities: parts.collect::<Result<_, Problem>>()? };
-    answer(&state, &request, &[Include::Statuses, Include::EventTimes]).await
+    refuse_repeated(&keys)?;
+    let entities = keys_of(&state.catalogues.current(), keys)?;
+    let request = Request { wanted: Wanted::Service(service), entities };
+    answer(&state, &request, &[Include::Statuses, Include::EventTimes], media).await
 }
 
-async fn answer(state: &State, request: &Request, include: &[Include]) -> Result<Response, Problem> {
+async fn answer(state: &State, request: &Request, include: &[Include], media: Media) -> Result<Response, Problem> {
     let catalogue = state.catalogues.current();
     let answer = state.serving.lookup(&catalogue, request).await?;
     count(state, &answer);
-    let mut body = Vec::with_capacity(256 * (1 + answer.columns.len()));
-    write_answer(&mut body, request, &answer, include).expect("writing to memory does not fail");
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    let body = match media {
+        Media::Json => body::json(request, &answer, include),
+        Media::Arrow => table::stream(request, &answer, include).map_err(|error| Problem::internal(&error))?,
+    };
+    Ok(([(header::CONTENT_TYPE, media.content_type())], body).into_response())
 }
 
 pub(super) fn count(state: &State, answer: &Answer) {
-    for column in &answer.columns {
-        // A counter is looked up for each run of equal statuses: there are few of those, and many values.
-        for run in column.statuses.chunk_by(PartialEq::eq) {
-            let labels = [column.feature.view.as_str(), run[0].as_str()];
-            state.metrics.values_served.with_label_values(&labels).inc_by(run.len() as u64);
-        }
+    for (view, status, values) in answer.statuses() {
+        state.metrics.values_served.with_label_values(&[view.as_str(), status.as_str()]).inc_by(values as u64);
     }
-    for (view, values) in &answer.overflowed {
-        state.metrics.values_overflowed.with_label_values(&[view.as_str()]).inc_by(*values as u64);
+    for (view, values) in answer.overflowed() {
+        state.metrics.values_overflowed.with_label_values(&[view.as_str()]).inc_by(values as u64);
     }
 }
 
-fn key_part(name: &str, row: usize, value: &serde_json::Value) -> Result<Option<KeyPart>, Problem> {
-    match value {
-        serde_json::Value::Null => Ok(None),
-        serde_json::Value::String(text) => Ok(Some(KeyPart::Text(text.clone()))),
-        serde_json::Value::Number(number) if number.is_i64() => {
-            Ok(Some(KeyPart::Int(number.as_i64().expect("it is an i64"))))
-        }
-        other => Err(Problem::bad_request(
-            "WRONG_KEY_TYPE",
-            format_args!("row {row} of key `{name}` is {other}: a key is a string, an int64, or null"),
+/// Keys as query parameters give them, one row.
+pub(super) fn keys_of(catalogue: &Catalogue, keys: Vec<(String, String)>) -> Result<Vec<KeyColumn>, Problem> {
+    let column = |(name, text): (String, String)| {
+        let part = typed_part(catalogue, &name, text)?;
+        Ok((name, vec![Some(part)]))
+    };
+    keys.into_iter().map(column).collect()
+}
+
+pub(super) fn refuse_repeated(keys: &[(String, String)]) -> Result<(), Problem> {
+    let is_repeated = |(at, (name, _)): &(usize, &(String, String))| keys[..*at].iter().any(|before| before.0 == *name);
+    match keys.iter().enumerate().find(is_repeated) {
+        None => Ok(()),
+        Some((_, (name, _))) => Err(Problem::bad_request(
+            "KEY_TWICE",
+            format_args!("key `{name}` is given twice: `POST /v1/online-features` takes many entities"),
         )),
     }
 }
@@ -191,107 +196,4 @@ fn typed_part(catalogue: &Catalogue, name: &str, text: String) -> Result<KeyPart
         Problem::bad_request("WRONG_KEY_TYPE", format_args!("key `{name}` is an int64, and `{text}` is not one"))
     })?;
     Ok(KeyPart::Int(number))
-}
-
-/// Straight from the values to JSON, without a tree in between.
-fn write_answer(body: &mut Vec<u8>, request: &Request, answer: &Answer, include: &[Include]) -> serde_json::Result<()> {
-    let mut serializer = serde_json::Serializer::new(body);
-    let mut object = serializer.serialize_map(Some(2))?;
-    object.serialize_entry("as_of", &Text(answer.as_of))?;
-    object.serialize_entry("columns", &Columns { request, answer, include })?;
-    SerializeMap::end(object)
-}
-
-struct Text<T>(T);
-
-impl<T: std::fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-struct Columns<'a> {
-    request: &'a Request,
-    answer: &'a Answer,
-    include: &'a [Include],
-}
-
-impl Serialize for Columns<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let count = self.request.entities.len() + self.answer.columns.len();
-        let mut list = serializer.serialize_seq(Some(count))?;
-        for (name, values) in &self.request.entities {
-            list.serialize_element(&KeyColumn { name, values, include: self.include })?;
-        }
-        for column in &self.answer.columns {
-            list.serialize_element(&FeatureColumn { column, include: self.include })?;
-        }
-        list.end()
-    }
-}
-
-struct KeyColumn<'a> {
-    name: &'a str,
-    values: &'a [Option<KeyPart>],
-    include: &'a [Include],
-}
-
-impl Serialize for KeyColumn<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("name", self.name)?;
-        object.serialize_entry(
-            "values",
-            &Each(self.values, |part: &Option<KeyPart>| match part {
-                None => serde_json::Value::Null,
-                Some(KeyPart::Text(text)) => text.as_str().into(),
-                Some(KeyPart::Int(int)) => (*int).into(),
-            }),
-        )?;
-        if self.include.contains(&Include::Statuses) {
-            object.serialize_entry("statuses", &Each(self.values, |_: &Option<KeyPart>| "PRESENT"))?;
-        }
-        object.end()
-    }
-}
-
-struct FeatureColumn<'a> {
-    column: &'a Column,
-    include: &'a [Include],
-}
-
-impl Serialize for FeatureColumn<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Column { feature, value_type, values, statuses, event_times } = self.column;
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("name", &Text(feature))?;
-        object.serialize_entry("values", &Values { value_type, values })?;
-        if self.include.contains(&Include::Statuses) {
-            object.serialize_entry("statuses", &Each(statuses, |status: &Status| status.as_str()))?;
-        }
-        if self.include.contains(&Include::EventTimes) {
-            object.serialize_entry("event_times", &Each(event_times, |time: &Option<_>| time.map(Text)))?;
-        }
-        object.end()
-    }
-}
-
-struct Values<'a> {
-    value_type: &'a ValueType,
-    values: &'a [Option<Value>],
-}
-
-impl Serialize for Values<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.values.iter().map(|value| Rendered(self.value_type, value.as_ref())))
-    }
-}
-
-/// A list, each item as the function renders it.
-struct Each<'a, T, F>(&'a [T], F);
-
-impl<T, R: Serialize, F: Fn(&T) -> R> Serialize for Each<'_, T, F> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(&self.1))
-    }
 }

@@ -1,34 +1,36 @@
 //! Lookups: tiles of the online store → the same `read` as everywhere, now.
 //!
 //! ```text
-//! Request ─► resolve (names → live versions) ─► one read of the store ─► as_of = now ─► engine::read ─► Answer
+//! Request ─► resolve (names → live versions) ─► one read of the store ─► as_of = now ─► engine::Read ─► Answer
 //! ```
 //!
 //! One lookup has one as-of for all its rows, read once they have arrived; it takes every version from one
 //! snapshot of the catalogue; each row is read atomically, and once, however many features or request rows name it.
 
+mod answer;
 mod breaker;
 mod reader;
 mod resolve;
 pub mod sample;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use crate::clock::Clock;
 use crate::kernel::codec;
-use crate::kernel::engine::{self, Part, Reading, Status};
+use crate::kernel::engine::{Read, Reading};
 use crate::kernel::key::{EntityKey, KeyPart};
-use crate::kernel::name::{FeatureRef, Name};
+use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
-use crate::kernel::value::{Value, ValueType};
+use crate::kernel::value::ValueType;
 use crate::online::{self, StoredRow};
 use crate::registry::catalogue::Catalogue;
 
+pub use answer::{Answer, Column};
 pub use reader::{Failure, Reader};
 
-use resolve::ResolvedView;
+use answer::ViewAnswer;
+use resolve::{Resolved, ResolvedView};
 use sample::Sampler;
 
 /// The most rows that one lookup may ask for.
@@ -43,34 +45,18 @@ pub const MOST_VALUES: usize = 2_000_000;
 #[derive(Clone, Debug)]
 pub struct Request {
     pub wanted: Wanted,
-    /// Key columns by name, all of one length: the number of rows.
-    pub entities: Vec<(String, Vec<Option<KeyPart>>)>,
+    /// All of one length: the number of rows.
+    pub entities: Vec<KeyColumn>,
 }
+
+/// A key by its name, and its rows.
+pub type KeyColumn = (String, Vec<Option<KeyPart>>);
 
 #[derive(Clone, Debug)]
 pub enum Wanted {
     Service(String),
     /// `view:feature`, or `view` for all of it.
     Features(Vec<String>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub as_of: EventTime,
-    /// In the order of the service or of the request.
-    pub columns: Vec<Column>,
-    /// By view: values that are null because they did not fit their type.
-    pub overflowed: BTreeMap<Name, usize>,
-}
-
-/// One feature for each row of the request.
-#[derive(Clone, Debug)]
-pub struct Column {
-    pub feature: FeatureRef,
-    pub value_type: ValueType,
-    pub values: Vec<Option<Value>>,
-    pub statuses: Vec<Status>,
-    pub event_times: Vec<Option<EventTime>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -114,85 +100,96 @@ pub struct Serving {
     pub sampler: Sampler,
 }
 
+/// Rows that are read before others have their turn on the thread: some hundred microseconds.
+const ROWS_AT_ONCE: usize = 64;
+
 impl Serving {
     pub async fn lookup(&self, catalogue: &Catalogue, request: &Request) -> Result<Answer, Error> {
-        let resolved = resolve::resolve(catalogue, request)?;
-        let distinct = Distinct::of(&resolved.views);
-        let rows = self.store.read(&distinct.keys).await?;
+        let Resolved { views, columns } = resolve::resolve(catalogue, request)?;
+        let distinct = Distinct::of(&views);
+        let stored = self.store.read(&distinct.keys).await?;
         let as_of = self.clock.now();
-        let mut readings: Vec<Arc<Reading>> = Vec::with_capacity(rows.len());
-        let mut overflowed: BTreeMap<Name, usize> = BTreeMap::new();
-        for ((view, (_, entity)), row) in distinct.views.iter().zip(&distinct.keys).zip(&rows) {
-            let plan = &resolved.views[*view].plan;
-            let reading = read_row(plan, row, as_of)?;
-            self.sampler.offer(plan, entity, as_of, &reading, &row.offsets);
-            if reading.overflowed > 0 {
-                *overflowed.entry(plan.name.clone()).or_default() += reading.overflowed;
+        let mut stored = distinct.keys.iter().map(|(_, entity)| entity).zip(stored);
+        let mut answered = Vec::with_capacity(views.len());
+        for (view, rows) in views.into_iter().zip(distinct.rows) {
+            let ResolvedView { plan, features, .. } = view;
+            let read = Read::of(&plan, features.iter().copied(), as_of);
+            let mut readings = self.read(&plan, &read, stored.by_ref().take(rows.distinct), as_of).await?;
+            let unknown = readings.len();
+            if rows.asked.contains(&None) {
+                readings.push(read.unknown());
             }
-            readings.push(Arc::new(reading));
+            let rows = rows.asked.into_iter().map(|row| row.unwrap_or(unknown)).collect();
+            answered.push(ViewAnswer { plan, features, rows, readings });
         }
-        let by_view = resolved.views.iter().zip(&distinct.asked).map(|(view, asked)| {
-            let unknown = Arc::new(engine::read(&view.plan, &[], as_of));
-            asked.iter().map(|key| key.map_or(&unknown, |key| &readings[key]).clone()).collect()
-        });
-        let by_view: Vec<Vec<Arc<Reading>>> = by_view.collect();
-        let columns = resolved
-            .columns
-            .iter()
-            .map(|&(view, feature)| column_of(&resolved.views[view].plan, feature, &by_view[view]));
-        Ok(Answer { as_of, columns: columns.collect(), overflowed })
+        Ok(Answer { as_of, views: answered, columns })
+    }
+
+    /// Stored rows of one view, in their order.
+    async fn read<'r>(
+        &self,
+        view: &ViewPlan,
+        read: &Read<'_>,
+        rows: impl Iterator<Item = (&'r EntityKey, StoredRow)>,
+        as_of: EventTime,
+    ) -> Result<Vec<Reading>, Error> {
+        let mut readings = Vec::with_capacity(rows.size_hint().0 + 1);
+        for (entity, row) in rows {
+            if !readings.is_empty() && readings.len().is_multiple_of(ROWS_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+            // The shard of a live version that is not complete was emptied: its values would be a lie.
+            if row.offsets.is_empty() {
+                return Err(Error::Rebuilding(view.name.clone()));
+            }
+            let damaged = |source| Error::Row { view: view.name.clone(), source };
+            let images = || row.parts.iter().map(|(_, image)| image);
+            readings.push(read.images(images()).map_err(damaged)?);
+            if self.sampler.takes() {
+                let whole = Read::all(view, as_of).images(images()).map_err(damaged)?;
+                self.sampler.offer(view, entity, as_of, &whole, &row.offsets);
+            }
+        }
+        Ok(readings)
     }
 }
 
 /// What a lookup reads, each row once.
 #[derive(Default)]
 struct Distinct {
+    /// View by view.
     keys: Vec<(Fingerprint, EntityKey)>,
-    /// Which of the resolved views each of `keys` belongs to.
-    views: Vec<usize>,
-    /// For each view and request row, which of `keys` it reads; none where the key is null.
-    asked: Vec<Vec<Option<usize>>>,
+    /// For each view.
+    rows: Vec<DistinctRows>,
+}
+
+struct DistinctRows {
+    /// How many of the keys are the view's.
+    distinct: usize,
+    /// For each row of the request, which of them it reads; none where the key is null.
+    asked: Vec<Option<usize>>,
 }
 
 impl Distinct {
     fn of(views: &[ResolvedView]) -> Distinct {
         let mut distinct = Distinct::default();
-        for (number, view) in views.iter().enumerate() {
-            let mut known: HashMap<&EntityKey, usize> = HashMap::new();
-            let index = |key: &EntityKey, distinct: &mut Distinct| {
-                distinct.keys.push((view.plan.rows, key.clone()));
-                distinct.views.push(number);
-                distinct.keys.len() - 1
-            };
-            let asked = view.keys.iter().map(|key| {
-                let key = key.as_ref()?;
-                Some(*known.entry(key).or_insert_with(|| index(key, &mut distinct)))
-            });
-            let asked = asked.collect();
-            distinct.asked.push(asked);
+        for view in views {
+            let first = distinct.keys.len();
+            let mut known: HashMap<&EntityKey, usize> = HashMap::with_capacity(view.keys.len());
+            let mut asked = Vec::with_capacity(view.keys.len());
+            for key in &view.keys {
+                asked.push(key.as_ref().map(|key| {
+                    *known.entry(key).or_insert_with(|| {
+                        distinct.keys.push((view.plan.rows, key.clone()));
+                        distinct.keys.len() - 1 - first
+                    })
+                }));
+            }
+            distinct.rows.push(DistinctRows { distinct: distinct.keys.len() - first, asked });
         }
         distinct
     }
 }
 
-/// Reads one stored row as of `as_of`.
-fn read_row(view: &ViewPlan, row: &StoredRow, as_of: EventTime) -> Result<Reading, Error> {
-    // The shard of a live version that is not complete was emptied: its values would be a lie.
-    if row.offsets.is_empty() {
-        return Err(Error::Rebuilding(view.name.clone()));
-    }
-    let parts: Result<Vec<Part>, codec::Error> = row.parts.iter().map(|(_, image)| Part::decode(view, image)).collect();
-    let parts = parts.map_err(|source| Error::Row { view: view.name.clone(), source })?;
-    Ok(engine::read(view, &parts.iter().collect::<Vec<_>>(), as_of))
-}
-
-fn column_of(view: &ViewPlan, feature: usize, readings: &[Arc<Reading>]) -> Column {
-    let plan = &view.features[feature];
-    Column {
-        feature: FeatureRef { view: view.name.clone(), feature: plan.name.clone() },
-        value_type: plan.value_type.clone(),
-        values: readings.iter().map(|reading| reading.values[feature].clone()).collect(),
-        statuses: readings.iter().map(|reading| reading.status(feature)).collect(),
-        event_times: readings.iter().map(|reading| reading.newest).collect(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,48 +3,65 @@
 use std::sync::Arc;
 
 use crate::kernel::definition::Entity;
-use crate::kernel::key::{EntityKey, KeyPart};
-use crate::kernel::name::{FeatureRef, Name};
-use crate::kernel::plan::ViewPlan;
+use crate::kernel::key::{self, EntityKey, KeyPart};
+use crate::kernel::name::Name;
+use crate::kernel::plan::{FeaturePlan, ViewPlan};
 use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
 use crate::serving::{Error, MOST_FEATURES, MOST_ROWS, MOST_VALUES, Request, Wanted};
 
 pub(super) struct Resolved {
     pub views: Vec<ResolvedView>,
-    /// View and feature of each column of the answer.
+    /// View of each column of the answer, and the position among the features that are read of it.
     pub columns: Vec<(usize, usize)>,
 }
 
 pub(super) struct ResolvedView {
     pub plan: Arc<ViewPlan>,
+    /// What is read, by its position in the view.
+    pub features: Vec<usize>,
     /// One for each row of the request; `None` where a part of the key is null, or too long for any event's.
     pub keys: Vec<Option<EntityKey>>,
 }
+
+/// A feature that is asked for.
+type Asked<'c> = (&'c Name, &'c Name);
 
 pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolved, Error> {
     let rows = row_count(request)?;
     let wanted = wanted_features(catalogue, &request.wanted)?;
     refuse_too_many(rows, wanted.len())?;
     let mut resolved = Resolved { views: Vec::new(), columns: Vec::with_capacity(wanted.len()) };
-    for feature in wanted {
-        let known = resolved.views.iter().position(|view| view.plan.name == feature.view);
-        let view = match known {
-            Some(view) => view,
+    for (view, feature) in wanted {
+        let known = resolved.views.iter().rposition(|known| known.plan.name == *view);
+        let at = match known {
+            Some(at) => at,
             None => {
-                let plan = live_version(catalogue, &feature.view)?;
+                let plan = live_version(catalogue, view)?;
                 let keys = entity_keys(&plan, request, rows)?;
-                resolved.views.push(ResolvedView { plan, keys });
+                resolved.views.push(ResolvedView { plan, features: Vec::new(), keys });
                 resolved.views.len() - 1
             }
         };
+        let read = &mut resolved.views[at];
         // A feature that only the version being built has is as good as the view being built.
-        let features = &resolved.views[view].plan.features;
-        let index = features.iter().position(|candidate| candidate.name == feature.feature);
-        resolved.columns.push((view, index.ok_or_else(|| Error::Rebuilding(feature.view.clone()))?));
+        let feature = read.position(feature).ok_or_else(|| Error::Rebuilding(view.clone()))?;
+        read.features.push(feature);
+        resolved.columns.push((at, read.features.len() - 1));
     }
     refuse_unknown_keys(&resolved, request)?;
     Ok(resolved)
+}
+
+impl ResolvedView {
+    /// Of a feature in the plan. Most ask in the order of the view: the search begins after the one before.
+    fn position(&self, feature: &Name) -> Option<usize> {
+        let features = &self.plan.features;
+        let (before, after) = features.split_at(self.features.last().map_or(0, |last| last + 1));
+        let is_asked = |candidate: &FeaturePlan| candidate.name == *feature;
+        let behind = after.iter().position(is_asked).map(|position| before.len() + position);
+        behind.or_else(|| before.iter().position(is_asked))
+    }
 }
 
 fn row_count(request: &Request) -> Result<usize, Error> {
@@ -72,15 +89,15 @@ fn refuse_too_many(rows: usize, features: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn wanted_features(catalogue: &Catalogue, wanted: &Wanted) -> Result<Vec<FeatureRef>, Error> {
+fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<Asked<'c>>, Error> {
     let features = match wanted {
         Wanted::Service(name) => {
             let service = catalogue.plan.service(name).ok_or_else(|| Error::UnknownService(name.clone()))?;
-            return Ok(service.features.clone());
+            return Ok(service.features.iter().map(|it| (&it.view, &it.feature)).collect());
         }
         Wanted::Features(features) => features,
     };
-    let mut refs = Vec::with_capacity(features.len());
+    let mut asked = Vec::with_capacity(features.len());
     for text in features {
         let unknown = || Error::UnknownFeature(text.clone());
         let (view_name, feature) = match text.split_once(':') {
@@ -89,13 +106,13 @@ fn wanted_features(catalogue: &Catalogue, wanted: &Wanted) -> Result<Vec<Feature
         };
         let view = catalogue.plan.view(view_name).ok_or_else(unknown)?;
         let selected = view.features.iter().filter(|candidate| feature.is_none_or(|name| candidate.name == *name));
-        let before = refs.len();
-        refs.extend(selected.map(|found| FeatureRef { view: view.name.clone(), feature: found.name.clone() }));
-        if refs.len() == before {
+        let before = asked.len();
+        asked.extend(selected.map(|found| (&view.name, &found.name)));
+        if asked.len() == before {
             return Err(unknown());
         }
     }
-    if refs.is_empty() { Err(Error::NothingWanted) } else { Ok(refs) }
+    if asked.is_empty() { Err(Error::NothingWanted) } else { Ok(asked) }
 }
 
 fn live_version(catalogue: &Catalogue, view: &Name) -> Result<Arc<ViewPlan>, Error> {
@@ -113,12 +130,18 @@ fn entity_keys(view: &ViewPlan, request: &Request, rows: usize) -> Result<Vec<Op
         Ok(values)
     });
     let columns: Vec<&Vec<Option<KeyPart>>> = columns.collect::<Result<_, Error>>()?;
-    let key = |row: usize| {
-        let part = |column: &&Vec<Option<KeyPart>>| column[row].clone().filter(|part| !part.is_too_long());
-        let parts: Option<Vec<KeyPart>> = columns.iter().map(part).collect();
-        parts.map(|parts| EntityKey::encode(&parts))
+    let mut bytes = Vec::new();
+    let mut key = |row: usize| {
+        bytes.clear();
+        for column in &columns {
+            match column[row].as_ref().filter(|part| !part.is_too_long())? {
+                KeyPart::Text(text) => key::push_text(&mut bytes, text),
+                KeyPart::Int(int) => key::push_int(&mut bytes, *int),
+            }
+        }
+        Some(EntityKey::from_bytes(&bytes))
     };
-    Ok((0..rows).map(key).collect())
+    Ok((0..rows).map(&mut key).collect())
 }
 
 fn missing(entity: &Entity, key: &Name, view: &Name) -> Error {

@@ -61,6 +61,12 @@ impl Sampler {
         }
     }
 
+    /// Whether the next row is one that is kept.
+    pub(super) fn takes(&self) -> bool {
+        self.one_in > 0 && self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in)
+    }
+
+    /// `reading`: of all features.
     pub(super) fn offer(
         &self,
         view: &ViewPlan,
@@ -69,9 +75,6 @@ impl Sampler {
         reading: &Reading,
         offsets: &[(u32, u64)],
     ) {
-        if self.one_in == 0 || !self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in) {
-            return;
-        }
         let lookup = LoggedLookup {
             as_of,
             view: view.name.clone(),

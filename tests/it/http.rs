@@ -6,6 +6,7 @@ use serde_json::Value;
 pub struct Api {
     base: String,
     key: Option<String>,
+    headers: Vec<(&'static str, String)>,
     http: reqwest::Client,
 }
 
@@ -20,12 +21,19 @@ pub struct Answer {
 
 impl Api {
     pub fn new(base: &str) -> Api {
-        Api { base: base.to_owned(), key: None, http: reqwest::Client::new() }
+        Api { base: base.to_owned(), key: None, headers: Vec::new(), http: reqwest::Client::new() }
     }
 
     /// The same service, called with an API key.
     pub fn with_key(&self, key: &str) -> Api {
         Api { key: Some(key.to_owned()), ..self.clone() }
+    }
+
+    /// The same service, called with one more header.
+    pub fn with_header(&self, name: &'static str, value: &str) -> Api {
+        let mut headers = self.headers.clone();
+        headers.push((name, value.to_owned()));
+        Api { headers, ..self.clone() }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -55,6 +63,9 @@ impl Api {
         }
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let response = request.send().await?;
         let status = response.status().as_u16();

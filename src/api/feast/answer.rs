@@ -12,9 +12,7 @@ use crate::kernel::key::KeyPart;
 use crate::kernel::name::Name;
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::{Value, ValueType};
-use crate::serving::Column;
-
-use super::keys::KeyColumn;
+use crate::serving::{Column, KeyColumn};
 
 #[derive(serde::Serialize, ToSchema)]
 pub(super) struct FeastAnswer<'a> {
@@ -70,12 +68,12 @@ impl<'a> FeastAnswer<'a> {
         keys: &[KeyValues<'a>],
         names: &'a [String],
         views: Option<Vec<&Name>>,
-        features: &'a [Column],
+        features: impl Iterator<Item = Column<'a>>,
     ) -> FeastAnswer<'a> {
         let feature_names = keys.iter().map(|key| key.name).chain(names.iter().map(String::as_str)).collect();
         let view = |name: &Name| FeastView { name: name.to_string() };
         let feature_view_metadata = views.map(|views| views.into_iter().map(view).collect());
-        let results = keys.iter().map(|key| FeastVector::of_key(key.parts)).chain(features.iter().map(FeastVector::of));
+        let results = keys.iter().map(|key| FeastVector::of_key(key.parts)).chain(features.map(FeastVector::of));
         FeastAnswer { metadata: FeastMetadata { feature_names, feature_view_metadata }, results: results.collect() }
     }
 }
@@ -89,26 +87,26 @@ impl<'a> FeastVector<'a> {
         }
     }
 
-    fn of(column: &'a Column) -> FeastVector<'a> {
+    fn of(column: Column<'a>) -> FeastVector<'a> {
         FeastVector {
-            values: Values::Feature(&column.value_type, &column.values),
-            statuses: Statuses::Of(&column.statuses),
-            event_timestamps: EventTimes::Of(&column.event_times),
+            values: Values::Feature(column),
+            statuses: Statuses::Of(column),
+            event_timestamps: EventTimes::Of(column),
         }
     }
 }
 
 enum Values<'a> {
     Keys(&'a [Option<KeyPart>]),
-    Feature(&'a ValueType, &'a [Option<Value>]),
+    Feature(Column<'a>),
 }
 
 impl Serialize for Values<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Values::Keys(parts) => serializer.collect_seq(parts.iter().map(|part| part.as_ref().map(Key))),
-            Values::Feature(value_type, values) => {
-                serializer.collect_seq(values.iter().map(|value| FeastValue(value_type, value.as_ref())))
+            Values::Feature(column) => {
+                serializer.collect_seq(column.values().map(|value| FeastValue(column.value_type(), value)))
             }
         }
     }
@@ -146,28 +144,28 @@ fn seconds(instant: EventTime) -> i64 {
 
 enum Statuses<'a> {
     Present(usize),
-    Of(&'a [Status]),
+    Of(Column<'a>),
 }
 
 impl Serialize for Statuses<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Statuses::Present(rows) => serializer.collect_seq(std::iter::repeat_n(Status::Present.as_str(), *rows)),
-            Statuses::Of(statuses) => serializer.collect_seq(statuses.iter().map(|status| status.as_str())),
+            Statuses::Of(column) => serializer.collect_seq(column.statuses().map(Status::as_str)),
         }
     }
 }
 
 enum EventTimes<'a> {
     Never(usize),
-    Of(&'a [Option<EventTime>]),
+    Of(Column<'a>),
 }
 
 impl Serialize for EventTimes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             EventTimes::Never(rows) => serializer.collect_seq(std::iter::repeat_n(Instant(None), *rows)),
-            EventTimes::Of(times) => serializer.collect_seq(times.iter().copied().map(Instant)),
+            EventTimes::Of(column) => serializer.collect_seq(column.event_times().map(Instant)),
         }
     }
 }

@@ -12,8 +12,7 @@ use crate::kernel::plan::Plan;
 use crate::kernel::value::ValueType;
 
 use super::failure::Failure;
-
-pub(super) type KeyColumn = (String, Vec<Option<KeyPart>>);
+use crate::serving::KeyColumn;
 
 /// The key columns of a request, in its order.
 #[derive(Debug, Default)]

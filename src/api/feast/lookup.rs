@@ -87,7 +87,7 @@ pub(super) async fn lookup(
         columns.insert(*place, KeyValues::of(column));
     }
     let views = asked.include_feature_view_version_metadata.then(|| views(&features));
-    let body = FeastAnswer::new(&columns, &names, views, &answer.columns);
+    let body = FeastAnswer::new(&columns, &names, views, answer.columns());
     let body = serde_json::to_vec(&body).expect("an answer is plain data");
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -21,10 +21,12 @@ use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::compress;
 use crate::api::gate::Gate;
 use crate::api::limits::Lane;
 use crate::api::object::Object;
@@ -35,7 +37,7 @@ use crate::registry::access::Scope;
 use failure::Failure;
 
 pub(super) fn routes(state: Option<&State>) -> OpenApiRouter<State> {
-    let lookups = OpenApiRouter::new().routes(routes!(lookup::lookup));
+    let lookups = OpenApiRouter::new().routes(routes!(lookup::lookup)).route_layer(from_fn(compress::on_request));
     let events = OpenApiRouter::new().routes(routes!(push::push)).routes(routes!(write::write));
     let lookups = Gate::new(Scope::Read, Lane::Lookup).in_form(failure::FORM).before(lookups, state);
     let events = Gate::new(Scope::Ingest, Lane::Ingest).in_form(failure::FORM).before(events, state);

@@ -1,6 +1,7 @@
 //! The HTTP API of a whole service, in this process: what users and their programs see.
 
 mod access;
+mod answers;
 mod definitions;
 mod feast;
 mod feast_client;

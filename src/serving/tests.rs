@@ -1,0 +1,256 @@
+//! Lookups on a store that remembers what it was asked (semantics §6).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::kernel::codec::Image;
+use crate::kernel::definition::{SourceText, parse};
+use crate::kernel::engine::Status;
+use crate::kernel::engine::{Counts, Part, prepare};
+use crate::kernel::event::{RawRecord, decode};
+use crate::kernel::key::{PartId, Shard};
+use crate::kernel::plan::compile;
+use crate::kernel::value::Value;
+use crate::online::{Advance, Applied, Claim, Loaded, Nonce, OnlineStore, PartKey, PartWrite};
+use crate::registry::VersionState;
+use crate::registry::catalogue::{Pass, Version};
+
+const DEFINITIONS: &str = "
+kind: entity
+name: user
+keys: [{ name: user_id, type: string }]
+---
+kind: source
+name: clicks
+event_time: { field: at, unit: s }
+schema:
+  fields:
+    - { name: at, type: timestamp, required: true }
+    - { name: user_id, type: string, required: true }
+    - { name: price, type: float64 }
+---
+kind: feature_view
+name: recent
+entity: user
+source: clicks
+max_age: 30m
+features:
+  - { name: clicks, aggregate: count, windows: [1h, 24h] }
+  - { name: dearest, aggregate: max, column: price, windows: [24h] }
+---
+kind: feature_view
+name: ever
+entity: user
+source: clicks
+features:
+  - { name: clicks, aggregate: count }
+";
+
+/// `a` and `b` clicked ten minutes and ten hours before noon; nothing of `b` had a price.
+const EVENTS: &[&str] = &[
+    r#"{"at": 42600, "user_id": "a", "price": 2.5}"#,
+    r#"{"at": 42000, "user_id": "a"}"#,
+    r#"{"at": 7200, "user_id": "b"}"#,
+];
+const NOON: i64 = 43_200_000_000;
+
+#[derive(Default)]
+struct Shelf {
+    rows: HashMap<(Fingerprint, EntityKey), StoredRow>,
+    asked: Mutex<Vec<usize>>,
+    is_emptied: bool,
+}
+
+const UNASKED: &str = "a lookup reads";
+
+#[async_trait]
+impl OnlineStore for Shelf {
+    fn shards(&self) -> u16 {
+        1
+    }
+
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, online::Error> {
+        self.asked.lock().expect("nobody panics").push(rows.len());
+        let offsets = if self.is_emptied { Vec::new() } else { vec![(0, 3)] };
+        let row = |row| StoredRow { offsets: offsets.clone(), ..self.rows.get(row).cloned().unwrap_or_default() };
+        Ok(rows.iter().map(row).collect())
+    }
+
+    async fn claim(&self, _: Shard, _: &[Claim], _: Nonce) -> Result<Vec<u64>, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn apply(&self, _: Shard, _: &[Advance], _: &[PartWrite]) -> Result<Applied, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn load(&self, _: &[PartKey]) -> Result<Vec<Loaded>, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn offsets(&self, _: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn complete(&self, _: Fingerprint, _: &[(u32, u64)]) -> Result<bool, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn is_complete(&self, _: Fingerprint) -> Result<bool, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn expire(&self, _: EventTime) -> Result<usize, online::Error> {
+        unreachable!("{UNASKED}")
+    }
+
+    async fn remove(&self, _: Fingerprint) -> Result<(), online::Error> {
+        unreachable!("{UNASKED}")
+    }
+}
+
+fn catalogue() -> Catalogue {
+    let parsed = parse(&[SourceText { path: "test".to_owned(), text: DEFINITIONS.to_owned() }]);
+    let plan = Arc::new(compile(&parsed.unwrap_or_else(|found| panic!("{found:#?}"))));
+    let live = |view: &Arc<ViewPlan>| Version {
+        view: view.clone(),
+        generation: 0,
+        state: VersionState::Live,
+        written_by: Pass::Serving,
+    };
+    Catalogue { revision: 1, versions: plan.views.iter().map(live).collect(), plan }
+}
+
+/// Rows of both views, as the stream would have flushed them.
+fn shelf(catalogue: &Catalogue) -> Shelf {
+    let mut shelf = Shelf::default();
+    for view in &catalogue.plan.views {
+        let record = |(offset, value): (usize, &&str)| RawRecord {
+            partition: 0,
+            offset: offset as u64,
+            ingestion_time: at_noon(0),
+            value: value.to_string().into(),
+        };
+        let records: Vec<RawRecord> = EVENTS.iter().enumerate().map(record).collect();
+        let prepared = prepare(view, &decode(&view.source, &records).events);
+        let mut parts: HashMap<EntityKey, Part> = HashMap::new();
+        for (index, entrant) in prepared.entrants.iter().enumerate() {
+            let part = parts.entry(entrant.key.clone()).or_insert_with(|| Part::new(view));
+            part.fold(view, &prepared, index, &mut Counts::default());
+        }
+        for (entity, mut part) in parts {
+            let flushed = part.flush(view, at_noon(0));
+            let image = Image { head: flushed.head, ..Image::default() };
+            let row = StoredRow { parts: vec![(PartId::Partition(0), image)], offsets: Vec::new() };
+            shelf.rows.insert((view.rows, entity), row);
+        }
+    }
+    shelf
+}
+
+fn at_noon(minutes_after: i64) -> EventTime {
+    EventTime::unchecked(NOON + minutes_after * 60_000_000)
+}
+
+fn serving(shelf: Shelf, now: EventTime) -> (Arc<Shelf>, Serving) {
+    let shelf = Arc::new(shelf);
+    let store = Reader::new(shelf.clone(), Duration::from_secs(60));
+    (shelf, Serving { store, clock: Clock::fixed(now), sampler: Sampler::new(0).0 })
+}
+
+fn request(features: &[&str], users: &[&str]) -> Request {
+    let users = users.iter().map(|user| Some(KeyPart::Text((*user).to_owned()))).collect();
+    let wanted = Wanted::Features(features.iter().map(|feature| (*feature).to_owned()).collect());
+    Request { wanted, entities: vec![("user_id".to_owned(), users)] }
+}
+
+/// One value with its status and the newest event time of its row.
+type Cell = (Option<Value>, Status, Option<EventTime>);
+
+/// The cells of each column.
+fn columns(answer: &Answer) -> Vec<Vec<Cell>> {
+    let column = |column: Column<'_>| {
+        let times = column.event_times();
+        let cells = column.values().zip(column.statuses()).zip(times);
+        cells.map(|((value, status), time)| (value.cloned(), status, time)).collect()
+    };
+    answer.columns().map(column).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_one_read_of_the_store_and_each_row_is_read_once() {
+    let catalogue = catalogue();
+    let (shelf, serving) = serving(shelf(&catalogue), at_noon(0));
+    let features = ["recent", "ever:clicks", "recent:clicks_1h", "ever:clicks"];
+    let users = ["a", "b", "a", "nobody", "b", "a"];
+    let answer = serving.lookup(&catalogue, &request(&features, &users)).await.expect("answered");
+    assert_eq!(*shelf.asked.lock().expect("nobody panics"), [2 * 3], "three users of two views");
+    let columns = columns(&answer);
+    assert_eq!((columns.len(), &columns[0], &columns[3]), (6, &columns[4], &columns[5]));
+    for column in &columns {
+        assert_eq!(column.len(), users.len());
+        assert_eq!((&column[0], &column[0], &column[1]), (&column[2], &column[5], &column[4]), "fanned out");
+    }
+    let clicks: Vec<_> = columns[3].iter().map(|(value, _, _)| value.clone()).collect();
+    assert_eq!(clicks, [2, 1, 2, 0, 1, 2].map(|clicks| Some(Value::Int(clicks))));
+    assert_eq!(answer.as_of, at_noon(0));
+}
+
+#[tokio::test]
+async fn a_status_says_what_is_known_of_the_entity_and_its_age_changes_no_value() {
+    let catalogue = catalogue();
+    let (_, serving) = serving(shelf(&catalogue), at_noon(0));
+    let asked = request(&["recent:clicks_24h", "recent:dearest_24h"], &["a", "b", "nobody"]);
+    let answer = serving.lookup(&catalogue, &asked).await.expect("answered");
+    let (count, newest) = (|count| Some(Value::Int(count)), |minutes| Some(at_noon(minutes)));
+    let clicks = [
+        (count(2), Status::Present, newest(-10)),
+        (count(1), Status::OutsideMaxAge, newest(-600)),
+        (count(0), Status::NotFound, None),
+    ];
+    let dearest = [
+        (Some(Value::Float(2.5)), Status::Present, newest(-10)),
+        (None, Status::OutsideMaxAge, newest(-600)),
+        (None, Status::NotFound, None),
+    ];
+    assert_eq!(columns(&answer), [clicks, dearest]);
+    let counted: Vec<_> = answer.statuses().map(|(_, status, values)| (status, values)).collect();
+    assert_eq!(counted, [(Status::Present, 2), (Status::NotFound, 2), (Status::OutsideMaxAge, 2)]);
+}
+
+#[tokio::test]
+async fn a_null_of_a_known_entity_is_told_from_an_entity_without_a_key() {
+    let catalogue = catalogue();
+    let (shelf, serving) = serving(shelf(&catalogue), at_noon(-580));
+    let mut asked = request(&["recent:dearest_24h"], &["b"]);
+    asked.entities[0].1.push(None);
+    let answer = serving.lookup(&catalogue, &asked).await.expect("answered");
+    let expected = [(None, Status::NullValue, Some(at_noon(-600))), (None, Status::NotFound, None)];
+    assert_eq!(columns(&answer), [expected]);
+    assert_eq!(*shelf.asked.lock().expect("nobody panics"), [1], "a null key has no row");
+}
+
+#[tokio::test]
+async fn whether_the_store_still_has_a_row_beyond_its_reach_does_not_show() {
+    let catalogue = catalogue();
+    let asked = request(&["recent"], &["a", "b"]);
+    let much_later = at_noon(3 * 24 * 60);
+    let (_, with_rows) = serving(shelf(&catalogue), much_later);
+    let (_, without) = serving(Shelf::default(), much_later);
+    let with_rows = with_rows.lookup(&catalogue, &asked).await.expect("answered");
+    let without = without.lookup(&catalogue, &asked).await.expect("answered");
+    assert_eq!(columns(&with_rows), columns(&without));
+    assert!(columns(&with_rows).iter().flatten().all(|(_, status, time)| (*status, *time) == (Status::NotFound, None)));
+}
+
+#[tokio::test]
+async fn a_shard_that_was_emptied_is_never_answered_with_empty_values() {
+    let catalogue = catalogue();
+    let (_, serving) = serving(Shelf { is_emptied: true, ..shelf(&catalogue) }, at_noon(0));
+    let refused = serving.lookup(&catalogue, &request(&["recent"], &["a"])).await.expect_err("it is being rebuilt");
+    assert!(matches!(&refused, Error::Rebuilding(view) if *view == *"recent"), "{refused}");
+}
