@@ -9,6 +9,7 @@ mod dead_letters;
 mod definitions;
 mod docs;
 mod events;
+mod explain;
 mod feast;
 mod gate;
 mod jobs;
@@ -91,7 +92,8 @@ fn described(limits: Limits, state: Option<&State>) -> OpenApiRouter<State> {
 fn lookups(state: Option<&State>) -> OpenApiRouter<State> {
     let calls = OpenApiRouter::new()
         .routes(routes!(online_features::lookup))
-        .routes(routes!(online_features::lookup_one));
+        .routes(routes!(online_features::lookup_one))
+        .routes(routes!(explain::explain));
     Gate::new(Scope::Read, Lane::Lookup).before(calls.route_layer(from_fn(compress::on_request)), state)
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod get;
 mod ingest;
+mod inspect;
 mod jobs;
 mod keys;
 mod offline;
@@ -57,6 +58,8 @@ enum Command {
     Ingest(ingest::Arguments),
     /// Look features up
     Get(get::Arguments),
+    /// Show how the values of one entity came about: tiles, windows, offsets
+    Inspect(inspect::Arguments),
     /// Write a view's features at regular instants as Parquet
     Backfill(offline::BackfillArguments),
     /// Cut a point-in-time correct training set
@@ -111,6 +114,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Ingest(arguments) => ingest::run(arguments).await,
         Command::Get(arguments) => get::run(arguments).await,
+        Command::Inspect(arguments) => inspect::run(arguments).await,
         Command::Backfill(arguments) => offline::backfill(arguments).await,
         Command::TrainingSet(arguments) => offline::training_set(arguments).await,
         Command::Parity(arguments) => offline::parity(arguments).await,

@@ -9,6 +9,7 @@
 
 mod answer;
 mod breaker;
+pub mod explain;
 mod reader;
 mod resolve;
 pub mod sample;

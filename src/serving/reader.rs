@@ -70,6 +70,10 @@ impl Reader {
         answer
     }
 
+    pub fn shards(&self) -> u16 {
+        self.store.shards()
+    }
+
     pub fn is_circuit_open(&self) -> bool {
         self.breaker().is_open()
     }

@@ -253,4 +253,6 @@ async fn a_shard_that_was_emptied_is_never_answered_with_empty_values() {
     let (_, serving) = serving(Shelf { is_emptied: true, ..shelf(&catalogue) }, at_noon(0));
     let refused = serving.lookup(&catalogue, &request(&["recent"], &["a"])).await.expect_err("it is being rebuilt");
     assert!(matches!(&refused, Error::Rebuilding(view) if *view == *"recent"), "{refused}");
+    let refused = serving.explain(&catalogue, &request(&["recent"], &["a"])).await.map(|_| ());
+    assert!(matches!(refused, Err(Error::Rebuilding(_))));
 }

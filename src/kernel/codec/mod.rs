@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use tiles::{
-    EncodedTiles, TileRun, check_body, decode_head, encode_head, open_body, open_head, seal, sealed_grids,
+    EncodedTile, EncodedTiles, TileRun, check_body, decode_head, encode_head, open_body, open_head, seal, sealed_grids,
 };
 pub use values::{decode_values, encode_values};
 

@@ -13,6 +13,7 @@
 mod asked;
 mod column;
 pub mod entrants;
+mod explain;
 pub mod order;
 mod part;
 mod point_in_time;
@@ -26,6 +27,7 @@ mod total;
 mod walk;
 
 pub use asked::Asked;
+pub use explain::{ExplainedTile, Explanation, Place, explain};
 pub use part::{Flushed, Part};
 pub use point_in_time::{Folded, History, Known};
 pub use prepare::{Entrant, Prepared, entity_keys, prepare, prepare_with_late};

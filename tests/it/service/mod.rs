@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod definitions;
+mod explain;
 mod feast;
 mod feast_client;
 mod fuzz;
