@@ -1,6 +1,7 @@
 //! The `freshet` of this build, in a process of its own, as its users have it.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ pub struct Service {
     pub url: String,
     child: Child,
     http: reqwest::Client,
-    _folder: TempDir,
+    /// Gone with it.
+    folder: Option<TempDir>,
 }
 
 impl Service {
@@ -33,9 +35,17 @@ impl Service {
             ("offline", &offline),
             ("roles", "api,stream"),
         ];
+        let settings: Vec<(&str, &str)> = fixed.iter().chain(settings).copied().collect();
+        let mut service = Service::embedded(folder.path(), &settings);
+        service.folder = Some(folder);
+        service
+    }
+
+    /// On its own parts, in a folder that stays.
+    pub fn embedded(folder: &Path, settings: &[(&str, &str)]) -> Service {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-        command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
-        for (name, value) in fixed.iter().chain(settings) {
+        command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        for (name, value) in settings {
             command.args(["--set", &format!("{name}={value}")]);
         }
         command
@@ -47,7 +57,7 @@ impl Service {
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
         let url = lines.by_ref().find_map(|line| url_in(&line)).expect("the service says where it serves");
         std::thread::spawn(move || lines.filter(|line| line.contains("ERROR")).for_each(|line| eprintln!("{line}")));
-        Service { url, child, http: reqwest::Client::new(), _folder: folder }
+        Service { url, child, http: reqwest::Client::new(), folder: None }
     }
 
     pub async fn apply(&self, definitions: &str) {
