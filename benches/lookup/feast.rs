@@ -23,7 +23,7 @@ impl Feast {
     /// With a worker for each processor.
     pub fn start(python: &Path, redis: &str) -> Feast {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/lookup/feast.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/lookup/feast_server.py");
         let workers = std::thread::available_parallelism().expect("the system knows").to_string();
         let (features, users) = (FEATURES.to_string(), USERS.to_string());
         let mut command = Command::new(python);

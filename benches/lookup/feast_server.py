@@ -1,4 +1,4 @@
-"""Feast's feature server: `python feast.py FOLDER REDIS_URL FEATURES USERS WORKERS`.
+"""Feast's feature server: `python feast_server.py FOLDER REDIS_URL FEATURES USERS WORKERS`.
 
 Declares a view of FEATURES doubles in FOLDER, writes USERS users into Redis, and serves them by WORKERS processes. Prints
 `serving ADDRESS` once it answers.
