@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
+use freshet::batch::Resources;
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::event::RawRecord;
@@ -22,7 +23,7 @@ use freshet::kernel::plan::{Plan, compile};
 use freshet::kernel::time::EventTime;
 use freshet::offline::{Archive, Folder, Format, ResultWriter, Span};
 use freshet::telemetry::Watch;
-use freshet::training::{Job, Request, Resources};
+use freshet::training::{Job, Request};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::time::Instant;

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Access, Jobs, Lanes, Limits, Phase};
 use crate::archive;
+use crate::backfill;
 use crate::clock::Clock;
 use crate::config::{Config, Http, Role};
 use crate::event_log;
@@ -45,6 +46,7 @@ mod life;
 mod patient;
 mod promote;
 mod retire;
+mod seed;
 mod server;
 mod tls;
 
@@ -85,6 +87,8 @@ pub enum Error {
     Registry(#[from] registry::Error),
     #[error(transparent)]
     Offline(#[from] offline::Error),
+    #[error(transparent)]
+    Backfill(#[from] backfill::Error),
     #[error("the stream worker stopped")]
     Stream(#[from] stream::Error),
     #[error("the archive stopped")]
@@ -229,7 +233,7 @@ impl App {
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());
         let streamed = match config.roles.has(Role::Stream) {
-            true => self.run_stream(config, backends, &catalogues, clock.clone()),
+            true => self.run_stream(config, backends, &catalogues, clock.clone())?,
             false => stream::Passes::default(),
         };
         if config.roles.has(Role::Archive) {
@@ -238,11 +242,9 @@ impl App {
         if config.roles.has(Role::Api) {
             let closing = self.life.reaches(Phase::Closing);
             self.run(sample::keep(logged, Lookups::new(folder.clone()), closing).map(Ok));
-            let closing = self.life.reaches(Phase::Closing);
-            self.run(api::run_jobs(jobs.clone(), queued, closing).map(|result| result.map_err(Error::from)));
         }
         let limits = limits(&config.http);
-        Ok(api::State {
+        let state = api::State {
             log: log.clone(),
             online: online.clone(),
             registry: registry.clone(),
@@ -258,6 +260,7 @@ impl App {
             stream: streamed,
             archived: archive::Reached::new(archived, Archive::new(folder.clone())),
             jobs,
+            job_resources: config.job_resources,
             folder: folder.clone(),
             project: config.project.clone(),
             roles: config.roles.clone(),
@@ -265,7 +268,12 @@ impl App {
             access,
             limits,
             partitions: config.partitions,
-        })
+        };
+        if config.roles.has(Role::Api) {
+            let closing = self.life.reaches(Phase::Closing);
+            self.run(api::run_jobs(state.clone(), queued, closing).map(|result| result.map_err(Error::from)));
+        }
+        Ok(state)
     }
 
     /// Answers probes until the service does; the receiver hears when it has ended.

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::batch::Resources;
 use crate::kernel::name::Name;
 use crate::kernel::time::Micros;
+use crate::offline::Inputs;
 
 pub use http::{Http, Tls};
 pub use roles::{Role, Roles};
@@ -40,6 +43,8 @@ pub struct Config {
     pub registry_poll: Duration,
     /// Folder or URL; `None`: a folder in `data_dir`.
     pub offline: Option<String>,
+    /// Below which files may be read that definitions name.
+    pub inputs: Inputs,
     /// Partitions of a topic that an apply creates.
     pub partitions: u32,
     pub flush_interval: Micros,
@@ -48,6 +53,8 @@ pub struct Config {
     pub worker_cache_bytes: usize,
     /// Of the embedded online store, in bytes.
     pub store_cache_bytes: u64,
+    /// Of one training set or backfill.
+    pub job_resources: Resources,
     /// One looked-up row in so many is logged for parity; 0: none.
     pub parity_sample: u64,
     /// How long a shutdown goes on answering requests after it says that it is not ready.
@@ -135,6 +142,7 @@ impl Config {
         let archive_interval = Micros::from_millis(check.number("archive_interval_ms", 10, 3_600_000) as i64);
         let worker_cache_bytes = (check.number("worker_cache_mb", 1, 1 << 20) << 20) as usize;
         let store_cache_bytes = check.number("store_cache_mb", 1, 1 << 20) << 20;
+        let job_resources = job_resources(check);
         let parity_sample = check.number("parity_sample", 0, 1 << 40);
         let registry_poll = Duration::from_millis(check.number("registry_poll_ms", 10, 60_000));
         let listen = listen(check);
@@ -160,16 +168,39 @@ impl Config {
             registry,
             registry_poll,
             offline,
+            inputs: Inputs::new(roots(check.text("input_roots"))),
             partitions,
             flush_interval,
             archive_interval,
             worker_cache_bytes,
             store_cache_bytes,
+            job_resources,
             parity_sample,
             drain_delay,
             settings: check.shown(),
         })
     }
+}
+
+/// Parts end at `:`, but not at that of `s3://`.
+fn roots(text: &str) -> Vec<String> {
+    let mut roots: Vec<String> = Vec::new();
+    for part in text.split(':') {
+        match roots.last_mut().filter(|_| part.starts_with("//")) {
+            Some(scheme) => *scheme = format!("{scheme}:{part}"),
+            None => roots.push(part.to_owned()),
+        }
+    }
+    roots.retain(|root| !root.is_empty());
+    roots
+}
+
+fn job_resources(check: &mut Check) -> Resources {
+    let usual = Resources::default();
+    let threads = NonZeroUsize::new(check.number("job_threads", 0, 1_024) as usize);
+    // Below that, sorts have no room to merge what they spilled.
+    let memory_bytes = (check.number("job_memory_mb", 32, 1 << 20) << 20) as usize;
+    Resources { threads: threads.unwrap_or(usual.threads), memory_bytes }
 }
 
 fn listen(check: &mut Check) -> Option<SocketAddr> {
@@ -343,6 +374,12 @@ mod tests {
         let http = resolve(&[("tls_cert", "a.pem"), ("tls_key", "b.pem")], &[], "").expect("all right").http;
         assert_eq!(http.tls, Some(Tls { cert: "a.pem".into(), key: "b.pem".into() }));
         assert!(!http.insecure);
+    }
+
+    #[test]
+    fn input_roots_are_folders_and_buckets() {
+        assert_eq!(roots("."), ["."]);
+        assert_eq!(roots("/data:s3://shop/history:gs://b:"), ["/data", "s3://shop/history", "gs://b"]);
     }
 
     #[test]

@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::api::State;
@@ -17,9 +19,14 @@ use crate::backfill::{self, Request};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Archive, FeatureTable};
-use crate::telemetry::Watch;
+use crate::registry::Job;
 
-const KIND: &str = "backfill";
+pub(super) const KIND: &str = "backfill";
+
+/// In what is recorded of a request, beside its body: the version of the view that it was begun for.
+const VERSION: &str = "version";
+
+type Work = BoxFuture<'static, Result<Value, String>>;
 
 /// Which instants of which view.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -49,34 +56,57 @@ pub(super) async fn create(
     body: Result<Json<Object<BackfillBody>>, JsonRejection>,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
     let Json(Object(body)) = body?;
-    let view = state.catalogues.current().plan.view(&body.view).cloned();
-    let view = view.ok_or_else(|| {
-        Problem::not_found("UNKNOWN_VIEW", format_args!("feature view `{}` is not defined", body.view))
-    })?;
-    let instant = |name: &str, text: &str| {
-        text.parse::<EventTime>()
-            .map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`{name}`: {error}")))
-    };
-    let interval = instant("from", &body.from)?..instant("to", &body.to)?;
-    let every: Micros =
-        body.every.parse().map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`every`: {error}")))?;
-    let request = Request { view: view.clone(), interval, every, knowledge: Knowledge::AsServed };
-    let work_state = state.clone();
-    let work = move |id: String, handle: Handle| async move {
-        jobs::archived_until_now(&work_state, &view.source).await?;
-        jobs::blocking(move || {
-            let (archive, folder) = (Archive::new(work_state.folder.clone()), work_state.folder.clone());
-            let table = FeatureTable::new(folder.clone(), &view.name, view.fingerprint);
-            let (progress, cancelled) = (|done| handle.report(done), || handle.is_cancelled());
-            let manifest = backfill::run(&archive, &table, &id, &request, Watch::new(&progress, &cancelled))
-                .map_err(|error| chain(&error))?;
-            let place = folder.place_of(&format!("features/{}/v={}", view.name, view.fingerprint));
-            Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place }))
-        })
-        .await
-    };
-    let asked = serde_json::to_value(&body).expect("a body is plain data");
-    Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, asked, work).await?)))
+    let request = body.request(&state)?;
+    let mut asked = serde_json::to_value(&body).expect("a body is plain data");
+    asked[VERSION] = json!(request.view.fingerprint.to_string());
+    Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, asked, work(&state, request)).await?)))
+}
+
+/// Goes on with a job that was recorded here or elsewhere; `None`: its view has another version by now.
+pub(super) fn work_of(state: &State, job: &Job) -> Option<impl FnOnce(String, Handle) -> Work + use<>> {
+    let mut asked = job.request.clone();
+    let version = asked.as_object_mut()?.remove(VERSION)?;
+    let request = serde_json::from_value::<BackfillBody>(asked).ok()?.request(state).ok()?;
+    (version == request.view.fingerprint.to_string()).then(|| work(state, request))
+}
+
+impl BackfillBody {
+    fn request(&self, state: &State) -> Result<Request, Problem> {
+        let view = state.catalogues.current().plan.view(&self.view).cloned();
+        let view = view.ok_or_else(|| {
+            Problem::not_found("UNKNOWN_VIEW", format_args!("feature view `{}` is not defined", self.view))
+        })?;
+        let instant = |name: &str, text: &str| {
+            text.parse::<EventTime>()
+                .map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`{name}`: {error}")))
+        };
+        let interval = instant("from", &self.from)?..instant("to", &self.to)?;
+        let every: Micros = self
+            .every
+            .parse()
+            .map_err(|error| Problem::bad_request("INVALID_BODY", format_args!("`every`: {error}")))?;
+        Ok(Request { view, interval, every, knowledge: Knowledge::AsServed })
+    }
+}
+
+fn work(state: &State, request: Request) -> impl FnOnce(String, Handle) -> Work + use<> {
+    let state = state.clone();
+    move |id: String, handle: Handle| {
+        let work = async move {
+            jobs::archived_until_now(&state, &request.view.source).await?;
+            jobs::blocking(move || run(&state, &id, &request, &handle).map_err(|error| chain(&error))).await
+        };
+        work.boxed()
+    }
+}
+
+fn run(state: &State, id: &str, request: &Request, handle: &Handle) -> Result<Value, backfill::Error> {
+    let (archive, folder) = (Archive::new(state.folder.clone()), &state.folder);
+    let view = &request.view;
+    let table = FeatureTable::new(folder.clone(), &view.name, view.fingerprint);
+    let manifest = handle.watched(|watch| backfill::run(&archive, &table, id, request, state.job_resources, watch))?;
+    let place = folder.place_of(&format!("features/{}/v={}", view.name, view.fingerprint));
+    Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place }))
 }
 
 /// List backfills

@@ -1,27 +1,33 @@
 //! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends. It is run
 //! by the process that was asked, which tells the registry every few seconds that it lives, how far its jobs are, and
-//! hears which of them others want stopped. Jobs of a process that is no longer heard of are marked as failed.
+//! hears which of them others want stopped. Of a process that is no longer heard of, backfills are taken up by whoever
+//! notices, for they go on where they were; other jobs are marked as failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::backfills;
 use crate::api::problem::Problem;
 use crate::clock::Clock;
 use crate::kernel::definition::Source;
-use crate::kernel::time::Micros;
+use crate::kernel::time::{EventTime, Micros};
 use crate::registry::{self, Job, JobState, Registry};
+
+pub use handle::Handle;
+
+mod handle;
 
 /// Jobs that wait to start; one more is refused.
 const WAITING: usize = 64;
@@ -45,6 +51,14 @@ pub struct JobView {
     state: &'static str,
     /// From 0 to 1.
     progress: f64,
+    /// Rows that the process which was asked has made, while the job runs there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows_per_second: Option<f64>,
+    /// If it goes on as it went so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_left: Option<f64>,
     /// What was asked.
     request: Value,
     /// What came of it: rows, files, the archive's offsets, versions.
@@ -83,32 +97,6 @@ pub struct Jobs {
     owner: Arc<str>,
 }
 
-/// What a running job and those who ask about it share.
-#[derive(Clone, Default)]
-pub struct Handle {
-    progress: Arc<AtomicU64>,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Handle {
-    /// From 0 to 1.
-    pub fn report(&self, progress: f64) {
-        self.progress.store(progress.to_bits(), Ordering::Relaxed);
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-    }
-
-    fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    fn progress(&self) -> f64 {
-        f64::from_bits(self.progress.load(Ordering::Relaxed))
-    }
-}
-
 impl Jobs {
     /// The second half is for [`run_jobs`].
     pub fn new(registry: Arc<dyn Registry>, clock: Clock) -> (Jobs, mpsc::Receiver<BoxFuture<'static, ()>>) {
@@ -145,15 +133,41 @@ impl Jobs {
         // A job whose owner holds no lease would count as left behind.
         self.registry.renew(&self.owner, LEASE, &[]).await?;
         self.registry.put_job(&job).await?;
-        let handle = Handle::default();
-        self.lock().insert(id.clone(), handle.clone());
+        let handle = self.handle(&job);
         let work = work(id, handle.clone());
         place.send(Box::pin(self.clone().finish(job.clone(), handle.clone(), work)));
-        Ok(view(job, Some(&handle)))
+        Ok(self.view(job, Some(&handle)))
+    }
+
+    /// Goes on with jobs that their processes left behind. Their ids and requests stay.
+    async fn take_up(&self, state: &State) -> Result<Vec<BoxFuture<'static, ()>>, registry::Error> {
+        let mut taken = Vec::new();
+        for id in self.registry.take_abandoned(backfills::KIND, &self.owner).await? {
+            let Some(job) = self.registry.job(&id).await? else { continue };
+            tracing::info!(job = id, "goes on with a job whose process is gone");
+            let handle = self.handle(&job);
+            let work = match backfills::work_of(state, &job) {
+                Some(work) => work(id, handle.clone()),
+                None => async { Err("its view has another version by now: ask for it again".to_owned()) }.boxed(),
+            };
+            taken.push(self.clone().finish(job, handle, work).boxed());
+        }
+        Ok(taken)
+    }
+
+    fn handle(&self, job: &Job) -> Handle {
+        let handle = Handle::new(job.kind == backfills::KIND);
+        self.lock().insert(job.id.clone(), handle.clone());
+        handle
     }
 
     async fn finish(self, mut job: Job, handle: Handle, work: impl Future<Output = Result<Value, String>>) {
+        handle.begin(self.clock.now());
         let outcome = if handle.is_cancelled() { Err(String::new()) } else { work.await };
+        if outcome.is_err() && handle.is_left() {
+            self.lock().remove(&job.id);
+            return;
+        }
         job.finished_at = Some(self.clock.now());
         match outcome {
             Ok(result) => (job.state, job.progress, job.result) = (JobState::Done, 1.0, Some(result)),
@@ -170,7 +184,7 @@ impl Jobs {
         let job = self.registry.job(id).await?.filter(|job| job.kind == kind);
         let job = job.ok_or_else(|| Problem::not_found("UNKNOWN_JOB", format_args!("no {kind} is called `{id}`")))?;
         let handle = self.lock().get(id).cloned();
-        Ok(view(job, handle.as_ref()))
+        Ok(self.view(job, handle.as_ref()))
     }
 
     pub(super) async fn list(&self, kind: &str) -> Result<JobList, Problem> {
@@ -178,7 +192,7 @@ impl Jobs {
         let running = self.lock().clone();
         let view = |job: Job| {
             let handle = running.get(&job.id);
-            view(job, handle)
+            self.view(job, handle)
         };
         Ok(JobList { jobs: jobs.into_iter().map(view).collect() })
     }
@@ -194,16 +208,22 @@ impl Jobs {
         Ok(job)
     }
 
-    async fn keep_alive(&self) -> Result<(), registry::Error> {
+    /// Answers the jobs that are ours from now on.
+    async fn keep_alive(&self, state: &State) -> Result<Vec<BoxFuture<'static, ()>>, registry::Error> {
         let progress: Vec<_> = self.lock().iter().map(|(id, handle)| (id.clone(), handle.progress())).collect();
         for id in self.registry.renew(&self.owner, LEASE, &progress).await? {
             self.lock().get(&id).into_iter().for_each(Handle::cancel);
         }
         let error = "the process that ran it ended: ask for it again";
-        for job in self.registry.fail_abandoned(error, self.clock.now()).await? {
-            tracing::warn!(job, "a job failed: its process is gone");
+        let taken = self.take_up(state).await?;
+        for id in self.registry.fail_abandoned(error, self.clock.now()).await? {
+            tracing::warn!(job = id, "a job failed: its process is gone");
         }
-        Ok(())
+        Ok(taken)
+    }
+
+    fn view(&self, job: Job, handle: Option<&Handle>) -> JobView {
+        view(job, handle, self.clock.now())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
@@ -211,38 +231,54 @@ impl Jobs {
     }
 }
 
-/// Runs queued jobs, a few at a time, until `closing`; those under way are then cancelled and waited for.
+/// Runs queued jobs, a few at a time, until `closing`; those under way are then stopped and waited for. Those that can
+/// be taken up are left to whoever comes next.
 pub async fn run_jobs(
-    jobs: Jobs,
+    state: State,
     mut queue: mpsc::Receiver<BoxFuture<'static, ()>>,
     closing: impl Future<Output = ()>,
 ) -> Result<(), registry::Error> {
-    jobs.keep_alive().await?;
+    let jobs = &state.jobs;
+    let mut taken = VecDeque::from(jobs.keep_alive(&state).await?);
     let mut closing = std::pin::pin!(closing);
     let mut renewals = tokio::time::interval(RENEW_EVERY);
     renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut running = FuturesUnordered::new();
     loop {
+        while running.len() < RUNNING
+            && let Some(job) = taken.pop_front()
+        {
+            running.push(job);
+        }
         tokio::select! {
             () = &mut closing => break,
             Some(job) = queue.recv(), if running.len() < RUNNING => running.push(job),
             Some(()) = running.next() => {}
-            _ = renewals.tick() => if let Err(error) = jobs.keep_alive().await {
-                tracing::warn!(%error, "the registry did not hear that jobs of this process are running");
+            _ = renewals.tick() => match jobs.keep_alive(&state).await {
+                Ok(more) => taken.extend(more),
+                Err(error) => {
+                    tracing::warn!(%error, "the registry did not hear that jobs of this process are running");
+                }
             }
         }
     }
-    jobs.lock().values().for_each(Handle::cancel);
+    jobs.lock().values().for_each(Handle::leave);
+    running.extend(taken);
     queue.close();
     while let Some(job) = queue.recv().await {
         running.push(job);
     }
     while running.next().await.is_some() {}
-    Ok(())
+    // Nobody has to wait for the lease to run out.
+    jobs.registry.renew(&jobs.owner, Micros::ZERO, &[]).await.map(drop)
 }
 
-fn view(job: Job, handle: Option<&Handle>) -> JobView {
+fn view(job: Job, handle: Option<&Handle>, now: EventTime) -> JobView {
+    let pace = handle.and_then(|handle| handle.pace(now));
     JobView {
+        rows: pace.map(|pace| pace.rows),
+        rows_per_second: pace.map(|pace| pace.rows_per_second),
+        seconds_left: pace.and_then(|pace| pace.seconds_left),
         id: job.id,
         kind: job.kind,
         state: job.state.as_str(),
@@ -268,6 +304,7 @@ pub(super) async fn archived_until_now(state: &State, source: &Arc<Source>) -> R
     // Of a partition that holds nothing there is nothing to wait for, and may never be a commit.
     let held = (0..).zip(ends).filter(|(_, held)| !held.is_empty());
     let ends = held.map(|(partition, held)| (partition, held.end)).collect();
-    let waited = state.archived.wait_until(source, &ends, std::time::Duration::from_secs(60)).await;
-    waited.map_err(|error| error.to_string())
+    let limit = Duration::from_secs(60);
+    state.archived.wait_until(source, &ends, limit).await.map_err(|error| error.to_string())?;
+    state.archived.wait_for_history(source, limit).await.map_err(|error| error.to_string())
 }

@@ -17,6 +17,7 @@ use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Archive, Lookups};
 use crate::parity::{self, Report, Tally};
 use crate::telemetry::Watch;
+use crate::telemetry::metrics::Metrics;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -87,10 +88,27 @@ pub(super) async fn check(
     let folder = state.folder.clone();
     let checked = tokio::task::spawn_blocking(move || {
         let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder));
-        parity::check(&archive, &lookups, since, &views, Watch::new(&|_| {}, &|| false))
+        let watch = Watch::new(&|_| {}, &|| false);
+        parity::check(&archive, &lookups, since, &views, parity::HELD, watch)
     });
     let report = checked.await.expect("parity does not panic").map_err(|error| Problem::internal(&error))?;
+    tell(&report, &state.metrics);
     Ok(Json(view(&report)))
+}
+
+/// Of features that are no longer there nothing stays behind.
+fn tell(report: &Report, metrics: &Metrics) {
+    metrics.parity_values.reset();
+    for (feature, tally) in &report.features {
+        let outcomes = [
+            ("equal", tally.compared - tally.different),
+            ("different", tally.different),
+            ("unchecked", tally.unchecked),
+        ];
+        for (outcome, values) in outcomes {
+            metrics.parity_values.with_label_values(&[feature.to_string().as_str(), outcome]).set(values as i64);
+        }
+    }
 }
 
 fn view(report: &Report) -> ParityReport {

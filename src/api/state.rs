@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::api::{Access, Jobs, Lanes, Limits, Phase};
 use crate::archive;
+use crate::batch::Resources;
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::event_log::EventLog;
@@ -32,6 +33,8 @@ pub struct State {
     pub stream: stream::Passes,
     pub archived: archive::Reached,
     pub jobs: Jobs,
+    /// What one job may use.
+    pub job_resources: Resources,
     /// Of the offline store.
     pub folder: Folder,
     pub project: Name,

@@ -70,6 +70,8 @@ struct ViewStatus {
     expression_failed: u64,
     nan_skipped: u64,
     too_long_skipped: u64,
+    /// Events of the log from a time of which the source's history has the events.
+    before_log: u64,
 }
 
 /// How far each source is, and what became of its events
@@ -160,6 +162,7 @@ fn view_status(state: &State, version: &Version, counts: Counts) -> ViewStatus {
         expression_failed: counts.expression_failed,
         nan_skipped: counts.nan_skipped,
         too_long_skipped: counts.too_long_skipped,
+        before_log: counts.before_log,
     }
 }
 

@@ -71,7 +71,7 @@ fn scrape(state: &State) -> Scrape {
     scrape
 }
 
-fn outcomes(counts: Counts) -> [(&'static str, u64); 8] {
+fn outcomes(counts: Counts) -> [(&'static str, u64); 9] {
     [
         ("applied", counts.applied),
         ("late", counts.late),
@@ -80,6 +80,7 @@ fn outcomes(counts: Counts) -> [(&'static str, u64); 8] {
         ("filtered", counts.filtered),
         ("expression_failed", counts.expression_failed),
         ("nan_skipped", counts.nan_skipped),
+        ("before_log", counts.before_log),
         ("too_long_skipped", counts.too_long_skipped),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -19,12 +20,12 @@ use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
 use crate::kernel::definition::FeatureService;
 use crate::kernel::engine::Knowledge;
-use crate::kernel::name::Name;
+use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::Plan;
 use crate::kernel::value::ValueType;
 use crate::offline::{Archive, Folder, Format, Limits, ResultWriter, SpineColumns, convert, spine};
 use crate::telemetry::Watch;
-use crate::training::{self, Job, Resources};
+use crate::training::{self, Differences, Job};
 
 const KIND: &str = "training_set";
 
@@ -52,6 +53,8 @@ enum KnowledgeName {
     AsServed,
     /// All events before the label time, whenever they came.
     EventTime,
+    /// As `as_served`, with a report of how many values `event_time` would change, and why.
+    Both,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -207,27 +210,53 @@ impl Asked {
         let spine =
             spine::read(self.spine.clone(), self.format, columns, SPINE_LIMITS).map_err(|error| error.to_string())?;
         let knowledge = match self.knowledge {
-            KnowledgeName::AsServed => Knowledge::AsServed,
+            KnowledgeName::AsServed | KnowledgeName::Both => Knowledge::AsServed,
             KnowledgeName::EventTime => Knowledge::EventTime,
         };
         let features = &self.service.features;
         let request = training::Request { features, spine: &spine, label_time: &self.label_time, knowledge };
-        let (progress, cancelled) = (|done| handle.report(done), || handle.is_cancelled());
         let archive = Archive::new(state.folder.clone());
-        let job = Job::begin(&archive, &self.plan, &request, Resources::default()).map_err(|error| chain(&error))?;
-        run(&job, state, id, Watch::new(&progress, &cancelled)).map_err(|error| chain(&error))?;
-        Ok(json!({
+        let job = Job::begin(&archive, &self.plan, &request, state.job_resources).map_err(|error| chain(&error))?;
+        let is_compared = matches!(self.knowledge, KnowledgeName::Both);
+        let differences = handle.watched(|watch| run(&job, state, id, is_compared, watch));
+        let differences = differences.map_err(|error| chain(&error))?;
+        let mut result = json!({
             "rows": job.rows, "features": features.len(),
             "archived_to": job.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
             "versions": job.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
-        }))
+        });
+        if let Some(differences) = differences {
+            result["differences"] = features.iter().zip(differences).map(rendered_differences).collect();
+        }
+        Ok(result)
     }
 }
 
-fn run(job: &Job, state: &State, id: &str, watch: Watch<'_>) -> Result<(), training::Error> {
+fn run(
+    job: &Job,
+    state: &State,
+    id: &str,
+    is_compared: bool,
+    watch: Watch<'_>,
+) -> Result<Option<Vec<Differences>>, training::Error> {
     let mut writer = ResultWriter::create(&state.folder, &stored_path(id), Format::Parquet, job.schema.clone())?;
-    job.run(watch, &mut |batch| writer.write(&batch))?;
-    Ok(writer.publish()?)
+    let mut sink = |batch: RecordBatch| {
+        watch.count(batch.num_rows());
+        writer.write(&batch)
+    };
+    let differences = match is_compared {
+        true => Some(job.run_compared(watch, &mut sink)?),
+        false => job.run(watch, &mut sink).map(|()| None)?,
+    };
+    writer.publish()?;
+    Ok(differences)
+}
+
+fn rendered_differences((feature, found): (&FeatureRef, Differences)) -> Value {
+    json!({
+        "feature": feature.to_string(), "compared": found.compared, "different": found.different,
+        "not_yet_arrived": found.not_yet_arrived, "late": found.late,
+    })
 }
 
 fn stored_path(id: &str) -> String {
@@ -268,5 +297,6 @@ fn knowledge_text(knowledge: KnowledgeName) -> &'static str {
     match knowledge {
         KnowledgeName::AsServed => "as_served",
         KnowledgeName::EventTime => "event_time",
+        KnowledgeName::Both => "both",
     }
 }

@@ -10,6 +10,7 @@ use crate::api::{Access, Phase};
 use crate::app::backends::Backends;
 use crate::app::promote::Promoter;
 use crate::app::retire::remove_retired;
+use crate::app::seed::Seeder;
 use crate::app::{App, DRAIN, Error};
 use crate::archive::{self, Archiver, Tiered};
 use crate::clock::Clock;
@@ -52,7 +53,7 @@ impl App {
         backends: &Backends,
         catalogues: &Catalogues,
         clock: Clock,
-    ) -> stream::Passes {
+    ) -> Result<stream::Passes, Error> {
         let Backends { online, registry, .. } = backends;
         let passes = stream::Passes {
             serving: self.run_pass(Pass::Serving, config, backends, catalogues, clock.clone()),
@@ -62,9 +63,11 @@ impl App {
         self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), closing).map(Ok));
         let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
         self.run(promoter.run(self.life.reaches(Phase::Closing)));
+        let seeder = Seeder::new(backends, catalogues.clone(), clock.clone(), config.job_resources)?;
+        self.run(seeder.run(self.life.reaches(Phase::Closing)));
         let closing = self.life.reaches(Phase::Closing);
         self.run(expire(online.clone(), passes.clone(), clock, closing).map(Ok));
-        passes
+        Ok(passes)
     }
 
     fn run_pass(
@@ -111,8 +114,13 @@ impl App {
         let mut settings = archive::Settings::new(format!("freshet-{}-archive", config.project));
         settings.interval = config.archive_interval;
         let sources = move || catalogues.current().plan.sources.clone();
+        let archiver_sources = sources.clone();
         let archive = Archive::new(backends.folder.clone());
         let archiver = Archiver { log: backends.log.clone(), archive, sources, clock, settings, progress };
+        let (archive, inputs) = (Archive::new(backends.folder.clone()), config.inputs.clone());
+        let (sources, closing) = (archiver_sources, self.life.reaches(Phase::Closing));
+        let history = archive::run_history(archive, inputs, sources, closing);
+        self.run(history.map(|result| result.map_err(Error::from)));
         let closing = self.life.reaches(Phase::Closing);
         self.run(archive::run(archiver, closing).map(|result| result.map_err(Error::from)));
     }

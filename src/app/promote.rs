@@ -2,7 +2,7 @@
 //! first seen.
 //!
 //! ```text
-//! goal: the log's ends, once ─► positions in the store, again and again ─► all there ─► complete ─► live
+//! goal: the log's ends, and history's, once ─► positions in the store, again and again ─► all there ─► complete ─► live
 //! ```
 //!
 //! Positions are read from the store, so any number of stream processes share the work, and each of them may be the
@@ -13,13 +13,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::app::Error;
 use crate::app::backends::Backends;
 use crate::clock::Clock;
 use crate::event_log::EventLog;
+use crate::kernel::definition::Source;
+use crate::kernel::key::HISTORY;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
+use crate::offline::Archive;
 use crate::online::OnlineStore;
 use crate::registry::catalogue::{Catalogues, Version};
 use crate::registry::{Registry, VersionState};
@@ -33,16 +37,18 @@ pub(super) struct Promoter {
     online: Arc<dyn OnlineStore>,
     registry: Arc<dyn Registry>,
     catalogues: Catalogues,
+    archive: Archive,
     clock: Clock,
-    /// The log's end of each partition, for generations of rows that are not complete.
-    goals: HashMap<Fingerprint, Vec<u64>>,
+    /// The log's end of each partition, and that of history, for generations of rows that are not complete.
+    goals: HashMap<Fingerprint, Vec<(u32, u64)>>,
 }
 
 impl Promoter {
     pub fn new(backends: &Backends, catalogues: Catalogues, clock: Clock) -> Promoter {
-        let Backends { log, online, registry, .. } = backends;
+        let Backends { log, online, registry, folder } = backends;
         let (log, online, registry) = (log.clone(), online.clone(), registry.clone());
-        Promoter { log, online, registry, catalogues, clock, goals: HashMap::new() }
+        let archive = Archive::new(folder.clone());
+        Promoter { log, online, registry, catalogues, archive, clock, goals: HashMap::new() }
     }
 
     pub async fn run(mut self, closing: impl Future<Output = ()>) -> Result<(), Error> {
@@ -109,19 +115,30 @@ impl Promoter {
         if !view.online {
             return Ok(true);
         }
-        let Some(goal) = self.goal(view).await else { return Ok(false) };
-        let goals: Vec<(u32, u64)> = (0..).zip(goal).collect();
+        let Some(goals) = self.goals_of(view).await? else { return Ok(false) };
         Ok(self.online.complete(view.rows, &goals).await?)
     }
 
-    /// `None`: a topic that the log does not know yet has no end that could be reached.
-    async fn goal(&mut self, view: &ViewPlan) -> Option<Vec<u64>> {
-        if let Some(goal) = self.goals.get(&view.rows) {
-            return Some(goal.clone());
+    /// `None`: a topic that the log does not know yet has no end that could be reached, nor has history that is still
+    /// being read.
+    async fn goals_of(&mut self, view: &ViewPlan) -> Result<Option<Vec<(u32, u64)>>, Error> {
+        if let Some(goals) = self.goals.get(&view.rows) {
+            return Ok(Some(goals.clone()));
         }
-        let bounds = self.log.bounds(&view.source.topic).await.ok()?;
-        let ends: Vec<u64> = bounds.iter().map(|held| held.end).collect();
-        self.goals.insert(view.rows, ends.clone());
-        Some(ends)
+        let Ok(bounds) = self.log.bounds(&view.source.topic).await else { return Ok(None) };
+        let mut goals: Vec<(u32, u64)> = (0..).zip(bounds.iter().map(|held| held.end)).collect();
+        if !view.source.history.is_empty() {
+            let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(None) };
+            goals.push((HISTORY, rows));
+        }
+        self.goals.insert(view.rows, goals.clone());
+        Ok(Some(goals))
     }
+}
+
+/// How many rows of a source's history are archived, once all are.
+pub(super) async fn history_rows(archive: &Archive, source: &Arc<Source>) -> Result<Option<u64>, Error> {
+    let (archive, source) = (archive.clone(), source.clone());
+    let found = spawn_blocking(move || archive.history(&source)).await.expect("a look at the archive does not panic");
+    Ok(found?.map(|history| history.rows))
 }

@@ -16,11 +16,13 @@ use std::time::Duration;
 
 use crate::kernel::time::Micros;
 
+pub use history::run_history;
 pub use progress::{Progress, Standing};
 pub use reached::{Reached, WaitError};
 pub use run::{Archiver, run};
 pub use tiered::Tiered;
 
+mod history;
 mod lanes;
 mod progress;
 mod reached;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::archive::Progress;
 use crate::kernel::definition::Source;
@@ -32,6 +32,10 @@ pub enum WaitError {
         archived_to.map_or("no offset yet".to_owned(), |offset| format!("offset {offset}"))
     )]
     TimedOut { dataset: Name, partition: u32, wanted: u64, archived_to: Option<u64> },
+    #[error(
+        "the history files of source `{dataset}` are still being read, or cannot be: the log of the archive says which"
+    )]
+    HistoryIncomplete { dataset: Name },
     #[error("source `{dataset}`, partition {partition} is no longer archived: {reason}")]
     Stopped { dataset: Name, partition: u32, reason: String },
 }
@@ -73,6 +77,23 @@ impl Reached {
         let until = Instant::now() + limit;
         for (&partition, &wanted) in wanted {
             self.wait_for(source, partition, wanted, until).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns once all that the source's history files have is archived.
+    pub async fn wait_for_history(&self, source: &Arc<Source>, limit: Duration) -> Result<(), WaitError> {
+        let until = Instant::now() + limit;
+        while !source.history.is_empty() {
+            let (archive, asked) = (self.archive.clone(), source.clone());
+            let found = spawn_blocking(move || archive.history(&asked)).await;
+            match found.expect("a look at the archive does not panic") {
+                Ok(Some(_)) => return Ok(()),
+                _ if Instant::now() >= until => {
+                    return Err(WaitError::HistoryIncomplete { dataset: source.name.clone() });
+                }
+                _ => sleep(LOOK).await,
+            }
         }
         Ok(())
     }

@@ -1,29 +1,36 @@
 //! The driver of backfills: a view's features at regular instants of an interval, as a feature table of Parquet
 //! files.
 //!
+//! ```text
+//! archive ─► events by (entity, time), in lanes ─► lane: walk from instant to instant ─► steps of rows ─► manifest
+//! ```
+//!
 //! Promises: a row for each instant and each entity that is not NOT_FOUND at it, with the key's columns, `as_of`, and
 //! the features by their names. The table has all rows of a run or none of them; equal runs over equal archives hold
-//! equal rows.
+//! equal rows. A run that was killed goes on under its name: from the commits that it pinned when it began, behind the
+//! steps that each lane has written, to the same files byte for byte. Memory is bounded by [`Resources`], whatever the
+//! archive holds and however many instants there are.
 //!
-//! It waits for nothing: that the archive has every event which the job shall see is its caller's concern. It blocks,
-//! and holds the view's events in memory.
+//! It waits for nothing: that the archive has every event which the job shall see is its caller's concern. It blocks.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::kernel::engine::{History, Knowledge, Presence};
-use crate::kernel::key::EntityKey;
+use crate::batch::{self, Resources};
+use crate::kernel::engine::Knowledge;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
-use crate::offline::{self, Archive, FeatureTable, Manifest, Pinned, Run, Scope};
+use crate::offline::{self, Archive, FeatureTable, Manifest, Run};
+use crate::online;
 use crate::telemetry::{Cancelled, Watch};
 
-use rows::Rows;
+use plan::Plan;
 
+mod lane;
+mod lanes;
+mod plan;
 mod rows;
-
-/// The column of instants.
-pub const AS_OF: &str = "as_of";
+pub mod seed;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -44,25 +51,45 @@ pub enum Error {
         "the table would have two columns `{0}`: a feature, and a key or the instant; name the feature differently"
     )]
     NameTaken(String),
+    #[error("run `{0}` was begun for another interval, or by other steps: take another name")]
+    OtherRequest(String),
     #[error("the backfill cannot read the archive, or write its table")]
     Files(#[from] offline::Error),
+    #[error(transparent)]
+    Batch(#[from] batch::Error),
+    #[error("the online store cannot be seeded")]
+    Online(#[from] online::Error),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// Computes the rows from what is archived now, and publishes them in `table` under the name `run`.
+/// Computes the rows from what was archived when the run of that name first began, and publishes them in `table`. A run
+/// that is published already stays as it is.
 pub fn run(
     archive: &Archive,
     table: &FeatureTable,
-    run: &str,
+    name: &str,
     request: &Request,
+    resources: Resources,
     watch: Watch<'_>,
 ) -> Result<Manifest, Error> {
     request.check()?;
-    let pinned = archive.pin(&request.view.source)?;
-    let history = read(archive, request, &pinned, watch.part(0.0, 0.5))?;
-    let written = write(&history, request, table.begin(AS_OF), watch.part(0.5, 1.0))?;
-    Ok(written.publish(run, details(request, &pinned))?)
+    if let Some(manifest) = table.manifest(name)? {
+        return Ok(manifest);
+    }
+    let begun = table.begin(name, || Plan::new(archive, request, resources))?;
+    let plan: Plan = begun.plan()?;
+    if !plan.is_of(request) {
+        return Err(Error::OtherRequest(name.to_owned()));
+    }
+    lanes::run(archive, &begun, &plan, request, resources, watch)?;
+    publish(&begun, &plan)
+}
+
+fn publish(run: &Run, plan: &Plan) -> Result<Manifest, Error> {
+    let manifest = run.publish(plan.lanes, plan.details())?;
+    run.tidy(plan.lanes)?;
+    Ok(manifest)
 }
 
 impl Request {
@@ -85,59 +112,4 @@ impl Request {
         let steps = past.div_euclid(self.every.get()) + i64::from(past % self.every.get() != 0);
         self.interval.start + Micros::new(steps.saturating_mul(self.every.get()))
     }
-}
-
-fn read(archive: &Archive, request: &Request, pinned: &Pinned, watch: Watch<'_>) -> Result<History, Error> {
-    let view = &request.view;
-    let mut history = History::of_all(view.clone());
-    let found_for = view.reach.map(|reach| reach.max(view.max_age.unwrap_or(reach)));
-    let event_time = found_for.map(|found_for| request.interval.start - found_for..request.interval.end);
-    let mut events =
-        archive.read(&view.source, pinned, &Scope { below: None, event_time, fields: Some(view.fields()) });
-    let commits = events.size_hint().1.unwrap_or(0);
-    while let Some(archived) = events.next() {
-        history.add(&archived?.admit(&view.source));
-        watch.at(commits - events.size_hint().1.unwrap_or(0), commits)?;
-    }
-    Ok(history)
-}
-
-fn write(history: &History, request: &Request, run: Run, watch: Watch<'_>) -> Result<Run, Error> {
-    let mut rows = Rows::new(&request.view, run);
-    let entities = history.entities();
-    for (index, entity) in entities.iter().enumerate() {
-        watch.at(index, entities.len())?;
-        walk(history, entity, request, &mut rows)?;
-    }
-    watch.at(entities.len(), entities.len())?;
-    Ok(rows.finish()?)
-}
-
-/// From instant to instant, and over those at which the entity cannot be found.
-fn walk(history: &History, entity: &EntityKey, request: &Request, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let mut walk = history.known(entity, request.knowledge);
-    let mut as_of = request.interval.start;
-    while as_of < request.interval.end {
-        let reading = walk.at(as_of);
-        as_of = if reading.presence == Presence::NotFound {
-            let Some(change) = walk.next_change() else { return Ok(()) };
-            request.instant_from(change)
-        } else {
-            rows.add(entity, as_of, &reading)?;
-            as_of + request.every
-        };
-    }
-    Ok(())
-}
-
-/// What was asked, and what it was computed from.
-fn details(request: &Request, pinned: &Pinned) -> serde_json::Value {
-    serde_json::json!({
-        "from": request.interval.start.to_string(),
-        "to": request.interval.end.to_string(),
-        "every": request.every.to_string(),
-        "knowledge": request.knowledge.as_str(),
-        "source": request.view.source.name.as_str(),
-        "archived_to": pinned.offsets(),
-    })
 }

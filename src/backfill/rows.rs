@@ -1,4 +1,4 @@
-//! Rows of a feature table, in columns until they are enough for a batch.
+//! Rows of a feature table, in columns until they are enough for a step.
 
 use std::sync::Arc;
 
@@ -6,38 +6,42 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use crate::backfill::AS_OF;
 use crate::kernel::engine::Reading;
 use crate::kernel::key::{EntityKey, KeyPart};
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::EventTime;
-use crate::kernel::value::{ColumnBuilder, ValueRef, ValueType};
-use crate::offline::{self, Run};
+use crate::kernel::value::{ColumnBuilder, Value, ValueRef, ValueType};
+use crate::offline::AS_OF;
 
-const BATCH_ROWS: usize = 8_192;
+/// What columns are made for at first.
+const ROWS: usize = 1_024;
 
-pub(super) struct Rows<'a> {
-    run: Run,
-    view: &'a ViewPlan,
+pub(super) struct Rows {
+    view: Arc<ViewPlan>,
     key_types: Vec<ValueType>,
     schema: SchemaRef,
     /// The key's columns, the instant, the features.
     columns: Vec<ColumnBuilder>,
     rows: usize,
+    bytes: usize,
+    /// Rows that were not told of yet.
+    untold: usize,
 }
 
-impl<'a> Rows<'a> {
-    pub fn new(view: &'a ViewPlan, run: Run) -> Rows<'a> {
-        let own = columns(view).map(|(name, value_type, empty)| Field::new(name, value_type.to_arrow(), empty));
+impl Rows {
+    pub fn new(view: Arc<ViewPlan>) -> Rows {
+        let own = columns(&view).map(|(name, value_type, empty)| Field::new(name, value_type.to_arrow(), empty));
         let schema = Arc::new(Schema::new(own.collect::<Vec<_>>()));
         let key_types = view.entity.keys.iter().map(|(_, value_type)| value_type.clone()).collect();
-        Rows { run, view, key_types, schema, columns: builders(view), rows: 0 }
+        let columns = builders(&view);
+        Rows { view, key_types, schema, columns, rows: 0, bytes: 0, untold: 0 }
     }
 
-    pub fn add(&mut self, entity: &EntityKey, as_of: EventTime, reading: &Reading) -> Result<(), offline::Error> {
-        let key = entity.decode(&self.key_types).expect("the history keys its events by the view's own entity");
+    pub fn add(&mut self, key: &[u8], as_of: EventTime, reading: &Reading) {
+        let parts = EntityKey::from_bytes(key).decode(&self.key_types);
+        let parts = parts.expect("entrants key their events by the view's own entity");
         let mut columns = self.columns.iter_mut();
-        for (part, column) in key.iter().zip(&mut columns) {
+        for (part, column) in parts.iter().zip(&mut columns) {
             column.append(Some(match part {
                 KeyPart::Text(text) => ValueRef::Text(text),
                 KeyPart::Int(int) => ValueRef::Int(*int),
@@ -46,19 +50,27 @@ impl<'a> Rows<'a> {
         columns.next().expect("the instant's column").append(Some(ValueRef::Time(as_of)));
         columns.zip(&reading.values).for_each(|(column, value)| column.append_value(value.as_ref()));
         self.rows += 1;
-        if self.rows < BATCH_ROWS { Ok(()) } else { self.write() }
+        self.bytes += key.len() + size_of::<EventTime>() + reading.values.iter().flatten().map(bytes).sum::<usize>();
+        self.untold += 1;
     }
 
-    pub fn finish(mut self) -> Result<Run, offline::Error> {
-        self.write()?;
-        Ok(self.run)
+    /// About what the rows take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    fn write(&mut self) -> Result<(), offline::Error> {
-        let columns = std::mem::replace(&mut self.columns, builders(self.view));
+    /// What was added, and leaves nothing; `None`: there was nothing.
+    pub fn take(&mut self) -> Option<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let columns = (rows > 0).then(|| std::mem::replace(&mut self.columns, builders(&self.view)))?;
         let columns: Vec<ArrayRef> = columns.into_iter().map(ColumnBuilder::finish).collect();
-        self.rows = 0;
-        self.run.write(&RecordBatch::try_new(self.schema.clone(), columns).expect("the columns are the schema's"))
+        Some(RecordBatch::try_new(self.schema.clone(), columns).expect("the columns are the schema's"))
+    }
+
+    /// How many were added since it was last asked.
+    pub fn counted(&mut self) -> usize {
+        std::mem::take(&mut self.untold)
     }
 }
 
@@ -70,5 +82,15 @@ pub(super) fn columns(view: &ViewPlan) -> impl Iterator<Item = (&str, &ValueType
 }
 
 fn builders(view: &ViewPlan) -> Vec<ColumnBuilder> {
-    columns(view).map(|(_, value_type, _)| ColumnBuilder::with_capacity(value_type, BATCH_ROWS)).collect()
+    columns(view).map(|(_, value_type, _)| ColumnBuilder::with_capacity(value_type, ROWS)).collect()
+}
+
+/// About what a value takes.
+fn bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) => items.iter().map(bytes).sum(),
+        _ => size_of::<u64>(),
+    }
 }

@@ -47,16 +47,20 @@ pub(super) struct TrainingSetArguments {
     /// The column of the spine with the label time
     #[arg(long, default_value = "event_timestamp", value_name = "COLUMN")]
     label_time: String,
-    /// What a row may know: what a lookup would have known, or all that happened
-    #[arg(long, value_parser = ["as_served", "event_time"], default_value = "as_served")]
+    /// What a row may know: what a lookup would have known, or all that happened; `both`: the former, and how many
+    /// values the latter would change, and why
+    #[arg(long, value_parser = ["as_served", "event_time", "both"], default_value = "as_served")]
     knowledge: String,
     #[command(flatten)]
     run: Run,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet parity")]
+#[command(after_help = "Example:\n  freshet parity --last 24h")]
 pub(super) struct ParityArguments {
+    /// Only lookups of that long ago at most: 24h
+    #[arg(long, value_name = "DURATION")]
+    last: Option<Micros>,
     #[command(flatten)]
     run: Run,
 }
@@ -94,7 +98,10 @@ pub(super) async fn training_set(arguments: TrainingSetArguments) -> anyhow::Res
     let job = job?;
     match arguments.run.output {
         Format::Json => println!("{}", output::json(&job)),
-        Format::Table => println!("{} rows in {}", job["result"]["rows"], arguments.out.display()),
+        Format::Table => {
+            println!("{} rows in {}", job["result"]["rows"], arguments.out.display());
+            differences(&job["result"]).into_iter().for_each(|table| println!("{table}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,7 +136,8 @@ pub(super) async fn cut(
 
 pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCode> {
     let service = arguments.run.service.connect().await?;
-    let report = service.client.call("POST", "/v1/parity", &[], Body::None).await;
+    let query: Vec<(&str, String)> = arguments.last.iter().map(|last| ("last", last.to_string())).collect();
+    let report = service.client.call("POST", "/v1/parity", &query, Body::None).await;
     service.close().await?;
     let report = report?;
     match arguments.run.output {
@@ -137,6 +145,13 @@ pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCod
         Format::Table => println!("{}", parity_table(&report)),
     }
     Ok(if report["different"] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What another knowledge would change, where that was asked for.
+fn differences(result: &Value) -> Option<String> {
+    let columns = ["feature", "compared", "different", "not_yet_arrived", "late"];
+    let rows = result["differences"].as_array()?.iter();
+    Some(output::table(&columns, rows.map(|row| columns.map(|name| output::cell(&row[name])).to_vec())))
 }
 
 /// The report in lines for people: one for each feature that differs, and the sums.
@@ -164,6 +179,7 @@ pub(super) async fn run_job(
     let bar = output::progress(&output::cell(&job["kind"]), 100);
     let mut pause = Duration::from_millis(10);
     while job["state"] == "running" {
+        bar.set_message(pace(&job));
         bar.set_position((job["progress"].as_f64().unwrap_or_default() * 100.0) as u64);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -174,6 +190,14 @@ pub(super) async fn run_job(
         bail!("job {} {}: {}", output::cell(&job["id"]), output::cell(&job["state"]), output::cell(&job["error"]));
     }
     Ok(job)
+}
+
+/// `backfill: 1200000 rows, 310000/s, 42 s left`.
+fn pace(job: &Value) -> String {
+    let number = |name: &str| job[name].as_f64().filter(|it| *it > 0.0).map(f64::round);
+    let rows = number("rows").zip(number("rows_per_second")).map(|(rows, each)| format!(": {rows} rows, {each}/s"));
+    let left = number("seconds_left").map(|left| format!(", {left} s left"));
+    format!("{}{}{}", output::cell(&job["kind"]), rows.unwrap_or_default(), left.unwrap_or_default())
 }
 
 fn content_type(spine: &Path) -> anyhow::Result<&'static str> {

@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 }
 
 /// Name, default, and what it is.
-pub(super) const SETTINGS: [(&str, &str, &str); 34] = [
+pub(super) const SETTINGS: [(&str, &str, &str); 37] = [
     ("data_dir", "freshet-data", "where the embedded parts keep their data"),
     ("listen", "127.0.0.1:6566", "the address to serve on"),
     ("insecure", "false", "whether to serve beyond loopback a project that has no API keys"),
@@ -70,11 +70,14 @@ pub(super) const SETTINGS: [(&str, &str, &str); 34] = [
         "",
         "the offline store, a folder, `file://`, `s3://`, `gs://` or `az://`; empty: `offline` in `data_dir`",
     ),
+    ("input_roots", ".", "folders and buckets below which `history` may name files, separated by `:`"),
     ("partitions", "4", "partitions of a topic that an apply creates"),
     ("flush_interval_ms", "10", "how long a folded event may wait before lookups see it"),
     ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),
     ("worker_cache_mb", "256", "memory for rows that the stream worker keeps at hand"),
     ("store_cache_mb", "256", "memory for the embedded online store's cache"),
+    ("job_memory_mb", "512", "memory for what a training set or a backfill sorts; beyond it, it uses the disk"),
+    ("job_threads", "0", "threads of a training set or a backfill; 0: as many as the machine has"),
     ("parity_sample", "100", "one looked-up row in so many is logged for parity; 0: none"),
     (
         "drain_delay_ms",

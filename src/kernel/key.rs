@@ -114,7 +114,26 @@ pub enum Origin {
     Log { partition: u32, offset: u64 },
 }
 
+/// In the place of a partition's number, that of the events from history files: no log has so many partitions.
+pub const HISTORY: u32 = u32::MAX;
+
 impl Origin {
+    /// Of a record in one partition of the log, or of a row of history.
+    pub fn at(partition: u32, offset: u64) -> Origin {
+        match partition {
+            HISTORY => Origin::History { file: 0, row: offset },
+            partition => Origin::Log { partition, offset },
+        }
+    }
+
+    /// What [`Origin::at`] was given.
+    pub fn place(self) -> (u32, u64) {
+        match self {
+            Origin::History { row, .. } => (HISTORY, row),
+            Origin::Log { partition, offset } => (partition, offset),
+        }
+    }
+
     /// Two words in the order of origins.
     pub(crate) fn to_words(self) -> (u64, u64) {
         match self {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::definition::Source;
 use crate::kernel::event::{Decoded, Envelope, EventBatch, RawRecord, Rejection, decode};
-use crate::kernel::key::Origin;
+use crate::kernel::key::HISTORY;
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
 use crate::offline::commit::{self, Commit, EventFile};
@@ -71,6 +71,12 @@ impl Pinned {
             dealt[index % parts].partitions.entry(partition).or_default().push(commit.clone());
         }
         dealt
+    }
+
+    /// Of history files alone.
+    pub fn of_history(mut self) -> Pinned {
+        self.partitions.retain(|partition, _| *partition == HISTORY);
+        self
     }
 
     pub fn commits(&self) -> usize {
@@ -131,7 +137,7 @@ impl Archive {
         let mut commit = Commit::new(source, from, to);
         commit.files = self.write_events(source, span, &decoded, records)?;
         commit.dead_letters = dead_letters::write(&self.folder, source, span, &letters)?;
-        match self.folder.create(&commit::path(source.name.as_str(), span.partition, from), &commit.encode())? {
+        match self.folder.create(&commit::path(source, span.partition, from), &commit.encode())? {
             Created::Done => Ok(Committed::Done),
             Created::AlreadyExists => self.give_way(source, span, &commit),
         }
@@ -140,10 +146,16 @@ impl Archive {
     /// The commits as they are now, their chains verified.
     pub fn pin(&self, source: &Source) -> Result<Pinned, Error> {
         let mut partitions = BTreeMap::new();
-        for name in self.folder.list(&commit::folder(source.name.as_str()))? {
-            let unknown = || Error::damaged(commit::folder(source.name.as_str()), format!("`{name}` is no partition"));
-            let partition = name.parse().map_err(|_| unknown())?;
-            partitions.insert(partition, self.chain(source, partition)?);
+        for name in self.folder.list(&commit::folder(source))? {
+            let unknown = || Error::damaged(commit::folder(source), format!("`{name}` is no partition"));
+            // Of the chains of history the source's own is read, and none that other files made.
+            if !name.starts_with(commit::HISTORY_CHAIN) {
+                let partition = name.parse().map_err(|_| unknown())?;
+                partitions.insert(partition, self.chain(source, partition)?);
+            }
+        }
+        if !source.history.is_empty() {
+            partitions.insert(HISTORY, self.chain(source, HISTORY)?);
         }
         Ok(Pinned { partitions })
     }
@@ -167,7 +179,7 @@ impl Archive {
     fn chain(&self, source: &Source, partition: u32) -> Result<Vec<Commit>, Error> {
         let mut chain = Vec::new();
         for start in self.starts(source, partition)? {
-            let path = commit::path(source.name.as_str(), partition, start);
+            let path = commit::path(source, partition, start);
             let json = self.folder.get(&path)?.ok_or_else(|| Error::damaged(&path, "removed while it was read"))?;
             chain.push(Commit::decode(&path, &json)?);
         }
@@ -187,7 +199,7 @@ impl Archive {
     }
 
     fn starts(&self, source: &Source, partition: u32) -> Result<Vec<u64>, Error> {
-        let folder = format!("{}/{partition}", commit::folder(source.name.as_str()));
+        let folder = commit::chain(source, partition);
         let start = |name: String| {
             name.parse().map_err(|_| Error::damaged(&folder, format!("`{name}` is not the offset of a commit")))
         };
@@ -195,7 +207,7 @@ impl Archive {
     }
 
     fn commit_at(&self, source: &Source, partition: u32, from: u64) -> Result<Option<Commit>, Error> {
-        let path = commit::path(source.name.as_str(), partition, from);
+        let path = commit::path(source, partition, from);
         let commit = self.folder.get(&path)?.map(|json| Commit::decode(&path, &json)).transpose()?;
         commit.iter().try_for_each(|commit| commit::verify(source, partition, std::slice::from_ref(commit)))?;
         Ok(commit)
@@ -269,9 +281,9 @@ fn raw(decoded: &Decoded, records: &[RawRecord]) -> BinaryArray {
 
 /// The fields, then where and when each record came in and what it was: what readers other than Freshet see as columns.
 fn with_records(events: &EventBatch, raw: &BinaryArray) -> RecordBatch {
-    let position = |event: &Envelope| match event.origin {
-        Origin::Log { partition, offset } => (partition as i32, offset as i64),
-        Origin::History { .. } => unreachable!("only the log is archived"),
+    let position = |event: &Envelope| {
+        let (partition, offset) = event.origin.place();
+        (partition as i32, offset as i64)
     };
     let (partitions, offsets): (Vec<i32>, Vec<i64>) = events.events.iter().map(position).unzip();
     let ingested = events.events.iter().map(|event| event.ingestion_time.micros());

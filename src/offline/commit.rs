@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::definition::Source;
 use crate::kernel::event::decoding_mark;
+use crate::kernel::key::HISTORY;
 use crate::offline::Error;
+use crate::offline::history::history_mark;
 
 /// Raised when an older release could misread a commit. Format 1 kept no raw bytes; no release wrote it.
 const FORMAT: u32 = 2;
@@ -89,13 +91,25 @@ struct Format {
 }
 
 /// The folder of a source's commits.
-pub(super) fn folder(source: &str) -> String {
-    format!("events/{source}/_commits")
+pub(super) fn folder(source: &Source) -> String {
+    format!("events/{}/_commits", source.name)
+}
+
+/// How the chain of history is called, before the mark of the files that it was read from: with other files it is
+/// another one.
+pub(super) const HISTORY_CHAIN: &str = "history-";
+
+/// The folder of a chain.
+pub(super) fn chain(source: &Source, partition: u32) -> String {
+    match partition {
+        HISTORY => format!("{}/{HISTORY_CHAIN}{}", folder(source), history_mark(source)),
+        partition => format!("{}/{partition}", folder(source)),
+    }
 }
 
 /// Where the commit that starts at `from` stands. Its name sorts as its offset does.
-pub(super) fn path(source: &str, partition: u32, from: u64) -> String {
-    format!("{}/{partition}/{from:020}", folder(source))
+pub(super) fn path(source: &Source, partition: u32, from: u64) -> String {
+    format!("{}/{from:020}", chain(source, partition))
 }
 
 /// That each commit starts where the one before ended, and that all are of the source's topic.

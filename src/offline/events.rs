@@ -211,7 +211,7 @@ fn positions(batch: &RecordBatch) -> Vec<(Origin, EventTime)> {
     let offsets = column(OFFSET).as_primitive::<Int64Type>().values();
     let ingested = column(INGESTION_TIME).as_primitive::<TimestampMicrosecondType>().values();
     let position = |row: usize| {
-        let origin = Origin::Log { partition: partitions[row] as u32, offset: offsets[row] as u64 };
+        let origin = Origin::at(partitions[row] as u32, offsets[row] as u64);
         (origin, EventTime::unchecked(ingested[row]))
     };
     (0..batch.num_rows()).map(position).collect()

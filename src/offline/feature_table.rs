@@ -1,25 +1,35 @@
 //! Feature tables: what a backfill computes, by view, version and day.
 //!
+//! ```text
+//! features/<view>/v=<version>/dt=<day>/<run>-<lane>-<step>.parquet    sorted by key and instant
+//!                             _runs/<run>/plan                        what the run stands on
+//!                             _runs/<run>/<lane>/<step>               which files a step wrote, and how far it reached
+//!                             _manifests/<run>.json                   the files of the whole run
+//! ```
+//!
 //! Promises: a run's rows exist once its manifest does, which names its files, and not before. Several runs may cover
-//! the same instants: a reader takes the files of one manifest.
+//! the same instants: a reader takes the files of one manifest. A step is there whole or not at all; a run that died goes
+//! on behind its last steps, and, given the same rows, ends in the same files byte for byte. Two processes that are at
+//! one run write the same files, so neither harms the other.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{AsArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::offline::archive::{date, write_parquet};
+use crate::offline::archive::date;
 use crate::offline::folder::Created;
-use crate::offline::{Error, Folder};
+use crate::offline::{Error, Folder, parquet_file};
 
-/// Rows that wait in memory before they become files.
-const BUFFERED_ROWS: usize = 500_000;
+/// The column of instants: in microseconds and never null, behind the columns of the key.
+pub const AS_OF: &str = "as_of";
 
 /// What one run made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +39,15 @@ pub struct Manifest {
     pub files: Vec<String>,
     /// What was asked, and what it was computed from, as the job says it.
     pub details: serde_json::Value,
+}
+
+/// What a lane of a run wrote at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub rows: usize,
+    pub files: Vec<String>,
+    /// Where the lane goes on, as the job says it.
+    pub reached: Vec<u8>,
 }
 
 /// The table of one version of a view.
@@ -43,118 +62,202 @@ impl FeatureTable {
         FeatureTable { folder, path: format!("features/{view}/v={version}") }
     }
 
-    /// Begins a run. Its batches have the instant of each row in the column `as_of`, in microseconds and never null.
-    pub fn begin(&self, as_of: &str) -> Run {
-        let buffered = BTreeMap::new();
-        Run { table: self.clone(), as_of: as_of.to_owned(), buffered, buffered_rows: 0, files: Vec::new(), rows: 0 }
+    /// Begins the run of that name with what `plan` says, unless it was begun before.
+    pub fn begin<P: Serialize>(&self, run: &str, plan: impl FnOnce() -> Result<P, Error>) -> Result<Run, Error> {
+        let run = Run { table: self.clone(), name: run.to_owned() };
+        if self.folder.get(&run.plan_path())?.is_none() {
+            let json = serde_json::to_vec(&plan()?).expect("a plan is plain JSON");
+            // Of two that begin at once the first one's plan counts.
+            self.folder.create(&run.plan_path(), &json)?;
+        }
+        Ok(run)
     }
 
     pub fn manifest(&self, run: &str) -> Result<Option<Manifest>, Error> {
-        let path = self.manifest_path(run);
-        let json = self.folder.get(&path)?;
-        json.map(|json| serde_json::from_slice(&json).map_err(|error| Error::damaged(&path, error))).transpose()
+        self.json(&self.manifest_path(run))
     }
 
     fn manifest_path(&self, run: &str) -> String {
         format!("{}/_manifests/{run}.json", self.path)
     }
+
+    fn json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+        let json = self.folder.get(path)?;
+        json.map(|json| serde_json::from_slice(&json).map_err(|error| Error::damaged(path, error))).transpose()
+    }
 }
 
-/// A run that is being written. Dropping it leaves files that no manifest names.
+/// A run that is being written, in lanes that know nothing of each other. Clones share it.
+#[derive(Clone, Debug)]
 pub struct Run {
     table: FeatureTable,
-    as_of: String,
-    buffered: BTreeMap<EventTime, Vec<RecordBatch>>,
-    buffered_rows: usize,
-    files: Vec<String>,
-    rows: usize,
+    name: String,
 }
 
 impl Run {
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let instants = batch.column_by_name(&self.as_of).expect("each row of a feature table has an instant");
-        let mut days: BTreeMap<EventTime, Vec<u32>> = BTreeMap::new();
-        for (row, micros) in instants.as_primitive::<TimestampMicrosecondType>().values().iter().enumerate() {
-            let row = u32::try_from(row).expect("a batch has fewer than 2^32 rows");
-            days.entry(EventTime::unchecked(*micros).floor(Micros::DAY)).or_default().push(row);
-        }
-        for (day, rows) in days {
-            let of_day = take_record_batch(batch, &UInt32Array::from(rows)).expect("the indices are rows of the batch");
-            self.buffered.entry(day).or_default().push(of_day);
-        }
-        self.rows += batch.num_rows();
-        self.buffered_rows += batch.num_rows();
-        if self.buffered_rows < BUFFERED_ROWS { Ok(()) } else { self.flush() }
+    /// What the run stands on, whoever began it.
+    pub fn plan<P: DeserializeOwned>(&self) -> Result<P, Error> {
+        let path = self.plan_path();
+        self.table.json(&path)?.ok_or_else(|| Error::damaged(&path, "it is gone"))
     }
 
-    /// Makes the run's rows exist, under a name that no other run of the table has.
-    pub fn publish(mut self, run: &str, details: serde_json::Value) -> Result<Manifest, Error> {
-        self.flush()?;
-        let manifest = Manifest { rows: self.rows, files: self.files, details };
-        let path = self.table.manifest_path(run);
+    /// What a lane wrote, in order.
+    pub fn steps(&self, lane: usize) -> Result<Vec<Step>, Error> {
+        let folder = self.lane_path(lane);
+        let step = |name: String| {
+            let path = format!("{folder}/{name}");
+            self.table.json(&path)?.ok_or_else(|| Error::damaged(&path, "it is gone"))
+        };
+        self.table.folder.list(&folder)?.into_iter().map(step).collect()
+    }
+
+    /// Writes step `number` of a lane: a file for each day, in which rows stand by key and instant.
+    pub fn write(&self, lane: usize, number: usize, rows: &RecordBatch, reached: &[u8]) -> Result<(), Error> {
+        let mut files = Vec::new();
+        let (sorted, sorted_by) = by_key_and_instant(rows);
+        for (day, of_day) in by_day(&sorted) {
+            let Run { table, name } = self;
+            let path = format!("{}/dt={}/{name}-{lane:03}-{number:06}.parquet", table.path, date(day));
+            let bytes =
+                parquet_file::encode_sorted(&of_day, sorted_by).map_err(|error| Error::damaged(&path, error))?;
+            // Where there is one already, somebody died between this file and the step: the same rows, in the same bytes.
+            table.folder.create(&path, &bytes)?;
+            files.push(path);
+        }
+        let step = Step { rows: rows.num_rows(), files, reached: reached.to_vec() };
+        let json = serde_json::to_vec(&step).expect("a step is plain JSON");
+        self.table.folder.create(&format!("{}/{number:06}", self.lane_path(lane)), &json).map(drop)
+    }
+
+    /// Makes the rows of all lanes exist, under a name that no other run of the table has.
+    pub fn publish(&self, lanes: usize, details: serde_json::Value) -> Result<Manifest, Error> {
+        let mut manifest = Manifest { rows: 0, files: Vec::new(), details };
+        for lane in 0..lanes {
+            for step in self.steps(lane)? {
+                manifest.rows += step.rows;
+                manifest.files.extend(step.files);
+            }
+        }
+        let path = self.table.manifest_path(&self.name);
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain JSON");
         match self.table.folder.create(&path, &json)? {
-            Created::Done => Ok(manifest),
-            Created::AlreadyExists => Err(Error::damaged(path, "another run has this name")),
+            Created::AlreadyExists if self.table.manifest(&self.name)?.as_ref() != Some(&manifest) => {
+                Err(Error::damaged(path, "another run has this name"))
+            }
+            Created::Done | Created::AlreadyExists => Ok(manifest),
         }
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        for (day, batches) in std::mem::take(&mut self.buffered) {
-            let folder = &self.table.folder;
-            let path = format!("{}/dt={}/{}.parquet", self.table.path, date(day), folder.unique());
-            let rows = concat_batches(&batches[0].schema(), &batches).expect("batches of a run have one schema");
-            write_parquet(folder, &path, &rows)?;
-            self.files.push(path);
+    /// Removes what only a run under way needs.
+    pub fn tidy(&self, lanes: usize) -> Result<(), Error> {
+        let folder = &self.table.folder;
+        for lane in 0..lanes {
+            let lane = self.lane_path(lane);
+            folder.list(&lane)?.into_iter().try_for_each(|step| folder.delete(&format!("{lane}/{step}")))?;
         }
-        self.buffered_rows = 0;
-        Ok(())
+        folder.delete(&self.plan_path())
     }
+
+    fn plan_path(&self) -> String {
+        format!("{}/_runs/{}/plan", self.table.path, self.name)
+    }
+
+    fn lane_path(&self, lane: usize) -> String {
+        format!("{}/_runs/{}/{lane:03}", self.table.path, self.name)
+    }
+}
+
+/// The rows in order, and how many columns that is an order of.
+fn by_key_and_instant(rows: &RecordBatch) -> (RecordBatch, usize) {
+    let instants = rows.schema().index_of(AS_OF).expect("each row of a feature table has an instant");
+    let columns = rows.columns()[..=instants].iter();
+    let columns: Vec<SortColumn> = columns.map(|values| SortColumn { values: values.clone(), options: None }).collect();
+    let order = lexsort_to_indices(&columns, None).expect("keys and instants can be sorted");
+    (take_record_batch(rows, &order).expect("the indices are rows of the batch"), instants + 1)
+}
+
+fn by_day(rows: &RecordBatch) -> BTreeMap<EventTime, RecordBatch> {
+    let instants: &ArrayRef = rows.column_by_name(AS_OF).expect("each row of a feature table has an instant");
+    let mut days: BTreeMap<EventTime, Vec<u32>> = BTreeMap::new();
+    for (row, micros) in instants.as_primitive::<TimestampMicrosecondType>().values().iter().enumerate() {
+        let row = u32::try_from(row).expect("a step has fewer than 2^32 rows");
+        days.entry(EventTime::unchecked(*micros).floor(Micros::DAY)).or_default().push(row);
+    }
+    let pick = |of_day| take_record_batch(rows, &UInt32Array::from(of_day)).expect("the indices are rows of the batch");
+    days.into_iter().map(|(day, of_day)| (day, pick(of_day))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+    use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+    use serde_json::json;
 
     use super::*;
     use crate::offline::folder::tests::project;
-    use crate::offline::parquet_file;
 
-    fn rows(instants: &[&str]) -> RecordBatch {
-        let micros = instants.iter().map(|it| it.parse::<EventTime>().expect("a time").micros());
+    fn rows(rows: &[(&str, &str)]) -> RecordBatch {
+        let micros = rows.iter().map(|(_, at)| at.parse::<EventTime>().expect("a time").micros());
         let as_of = TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC");
-        let views = Int64Array::from_iter_values(0..instants.len() as i64);
-        RecordBatch::try_from_iter([("as_of", Arc::new(as_of) as ArrayRef), ("views", Arc::new(views))])
-            .expect("a batch")
+        let users = StringArray::from_iter_values(rows.iter().map(|(user, _)| user));
+        let views = Int64Array::from_iter_values(0..rows.len() as i64);
+        let columns: [(&str, ArrayRef); 3] =
+            [("user_id", Arc::new(users)), (AS_OF, Arc::new(as_of)), ("views", Arc::new(views))];
+        RecordBatch::try_from_iter(columns).expect("a batch")
+    }
+
+    fn table(folder: &Folder) -> FeatureTable {
+        FeatureTable::new(folder.clone(), &"clicks".parse().expect("a name"), Fingerprint(1))
+    }
+
+    fn begin(folder: &Folder, plan: u32) -> Run {
+        table(folder).begin("job-1", || Ok(plan)).expect("begun")
     }
 
     #[test]
-    fn a_run_exists_with_its_manifest_and_stands_under_its_days() {
+    fn a_run_exists_with_its_manifest_and_stands_by_day_and_key() {
         let root = tempfile::tempdir().expect("a folder");
         let folder = project(root.path());
-        let table = FeatureTable::new(folder.clone(), &"clicks".parse().expect("a name"), Fingerprint(1));
-        let mut run = table.begin("as_of");
-        run.write(&rows(&["2026-11-20T23:00:00Z", "2026-11-21T00:00:00Z"])).expect("written");
-        run.write(&rows(&["2026-11-20T22:00:00Z"])).expect("written");
-        assert_eq!(table.manifest("job-1").expect("read"), None);
-        let manifest = run.publish("job-1", serde_json::json!({"every": "1h"})).expect("published");
-        assert_eq!(table.manifest("job-1").expect("read"), Some(manifest.clone()));
-        assert_eq!((manifest.rows, manifest.files.len()), (3, 2));
-        let first_day = &manifest.files[0];
-        assert!(first_day.starts_with("features/clicks/v=0000000000000001/dt=2026-11-20/"), "{first_day}");
-        let read = parquet_file::read(folder.read(first_day).expect("read")).expect("a file");
-        assert_eq!(read.map(|batch| batch.expect("read").num_rows()).sum::<usize>(), 2);
+        let run = begin(&folder, 7);
+        let first = [("b", "2026-11-20T23:00:00Z"), ("a", "2026-11-21T00:00:00Z"), ("a", "2026-11-20T01:00:00Z")];
+        run.write(0, 0, &rows(&first), b"b").expect("written");
+        run.write(1, 0, &rows(&[("c", "2026-11-20T22:00:00Z")]), b"c").expect("written");
+        assert_eq!(table(&folder).manifest("job-1").expect("read"), None);
+        let manifest = run.publish(2, json!({"every": "1h"})).expect("published");
+        run.tidy(2).expect("tidied");
+        assert_eq!(table(&folder).manifest("job-1").expect("read"), Some(manifest.clone()));
+        let files =
+            ["dt=2026-11-20/job-1-000-000000", "dt=2026-11-21/job-1-000-000000", "dt=2026-11-20/job-1-001-000000"];
+        let files = files.map(|file| format!("features/clicks/v=0000000000000001/{file}.parquet"));
+        assert_eq!((manifest.rows, manifest.files.as_slice()), (4, &files[..]));
+        let read = parquet_file::read(folder.read(&files[0]).expect("read")).expect("a file");
+        let views =
+            read.map(|batch| batch.expect("read").column(2).as_primitive::<arrow::datatypes::Int64Type>().clone());
+        assert_eq!(views.flat_map(|views| views.values().to_vec()).collect::<Vec<_>>(), [2, 0], "of `a`, then of `b`");
+        assert_eq!(folder.list("features/clicks/v=0000000000000001/_runs/job-1/000").expect("listed"), [""; 0]);
+    }
+
+    #[test]
+    fn a_run_that_died_stands_on_its_first_plan_and_goes_on_behind_its_last_step() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
+        begin(&folder, 7).write(0, 0, &rows(&[("a", "2026-11-20T00:00:00Z")]), b"a").expect("written");
+        let again = begin(&folder, 8);
+        assert_eq!(again.plan::<u32>().expect("read"), 7);
+        let steps = again.steps(0).expect("read");
+        assert_eq!(steps.iter().map(|step| (step.rows, &step.reached[..])).collect::<Vec<_>>(), [(1, &b"a"[..])]);
+        assert_eq!(again.steps(1).expect("read"), []);
     }
 
     #[test]
     fn a_second_run_does_not_take_the_name_of_the_first() {
         let root = tempfile::tempdir().expect("a folder");
-        let table = FeatureTable::new(project(root.path()), &"clicks".parse().expect("a name"), Fingerprint(1));
-        table.begin("as_of").publish("job-1", serde_json::Value::Null).expect("published");
-        let again = table.begin("as_of").publish("job-1", serde_json::json!(2)).expect_err("the name is taken");
-        assert!(again.to_string().contains("another run has this name"), "{again}");
-        assert_eq!(table.manifest("job-1").expect("read").expect("the first").details, serde_json::Value::Null);
+        let folder = project(root.path());
+        let run = begin(&folder, 7);
+        let first = run.publish(0, json!(1)).expect("published");
+        assert_eq!(run.publish(0, json!(1)).expect("an answer that was lost"), first);
+        let other = run.publish(0, json!(2)).expect_err("the name is taken");
+        assert!(other.to_string().contains("another run has this name"), "{other}");
     }
 }

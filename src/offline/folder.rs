@@ -159,6 +159,28 @@ impl Folder {
     }
 }
 
+/// A bucket that others fill, to be read. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket(Arc<Remote>);
+
+impl Bucket {
+    pub fn open(scheme: &str, bucket: &str) -> Result<Bucket, Error> {
+        Ok(Bucket(Arc::new(Remote::bucket(scheme, bucket)?)))
+    }
+
+    /// Names directly inside the folder, in order; none if it does not exist.
+    pub fn list(&self, path: &str) -> Result<Vec<String>, Error> {
+        let mut names = self.0.list(path)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The whole object, which something lists.
+    pub fn read(&self, path: &str) -> Result<Bytes, Error> {
+        self.0.get(path)?.ok_or_else(|| Error::damaged(path, "it is gone"))
+    }
+}
+
 /// A file on its way. Dropping it leaves what was at its path.
 pub(super) struct Output(Writing);
 

@@ -67,8 +67,8 @@ impl Lookups {
     }
 }
 
-/// The lookups of one file at a time.
-#[derive(Debug)]
+/// The lookups of one file at a time. A clone reads the same files again.
+#[derive(Clone, Debug)]
 pub struct LookupFiles {
     folder: Folder,
     since: EventTime,

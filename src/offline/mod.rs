@@ -3,9 +3,10 @@
 //! ```text
 //! <root>/<project>/events/<source>/dt=<event day>/*.parquet        what commits name, and nothing else
 //!                  events/<source>/_commits/<partition>/<from>     a chain for each partition of the log
+//!                  events/<source>/_commits/history-<mark>/<from>  and one of the events from history files
 //!                  dead_letters/<source>/dt=<ingestion day>/*.parquet
 //!                  lookups/dt=<as-of day>/*.parquet
-//!                  features/<view>/v=<version>/dt=<day>/*.parquet  with `_manifests/<run>.json` beside the days
+//!                  features/<view>/v=<version>/dt=<day>/*.parquet  with `_manifests/<run>.json` beside the days (`feature_table.rs`)
 //! ```
 //!
 //! Everything is Parquet that other tools read as it is; a file appears whole or not at all, and is never changed.
@@ -18,8 +19,11 @@ use std::path::PathBuf;
 pub use archive::{Archive, Committed, Pinned, Span};
 pub use dead_letters::{DeadLetter, Filter};
 pub use events::{ArchivedEvents, Events, Scope};
-pub use feature_table::{FeatureTable, Manifest, Run};
+pub use feature_table::{AS_OF, FeatureTable, Manifest, Run, Step};
 pub use folder::Folder;
+pub use history::History;
+pub use input_rows::events_of;
+pub use inputs::{InputFile, Inputs};
 pub use lookups::{LoggedLookup, LookupFiles, Lookups};
 pub use records::ArchivedRecords;
 pub use result::{ResultWriter, convert};
@@ -33,6 +37,9 @@ mod dead_letters;
 mod events;
 mod feature_table;
 pub(crate) mod folder;
+mod history;
+mod input_rows;
+mod inputs;
 mod lookups;
 mod parquet_file;
 mod records;
@@ -59,6 +66,8 @@ pub enum Error {
          take a store with conditional puts, or a release of it that has them"
     )]
     NoConditionalPut { url: String },
+    #[error("cannot read `{path}`: {detail}")]
+    Input { path: String, detail: String },
     #[error("`{path}` is damaged or of a later release: {detail}")]
     Damaged { path: String, detail: String },
     #[error(

@@ -10,7 +10,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 
 /// Rows to a batch when reading.
@@ -21,7 +23,12 @@ pub(super) type Reader = ParquetRecordBatchReader;
 
 /// A file of the rows of `batch`, in memory: for what is bounded by its maker.
 pub(super) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = Writer::new(Vec::new(), batch.schema())?;
+    encode_sorted(batch, 0)
+}
+
+/// The same, of rows that are sorted by their first `columns`, none of which is nested.
+pub(super) fn encode_sorted(batch: &RecordBatch, columns: usize) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = Writer::sorted(Vec::new(), batch.schema(), columns)?;
     writer.write(batch)?;
     writer.finish()
 }
@@ -32,7 +39,12 @@ pub(super) fn read(bytes: Bytes) -> Result<Reader, ArrowError> {
 
 /// Decodes no other column; one that is not there is left out.
 pub(super) fn read_columns(bytes: Bytes, columns: &[&str]) -> Result<Reader, ArrowError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS);
+    read_from(bytes, columns, BATCH_ROWS)
+}
+
+/// The same of a file that is too large to be read whole, `rows` at a time.
+pub(super) fn read_from(file: impl ChunkReader + 'static, columns: &[&str], rows: usize) -> Result<Reader, ArrowError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(rows);
     let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     Ok(builder.with_projection(wanted).build()?)
 }
@@ -42,7 +54,15 @@ pub(super) struct Writer<W: Write + Send>(ArrowWriter<W>);
 
 impl<W: Write + Send> Writer<W> {
     pub fn new(to: W, schema: SchemaRef) -> Result<Writer<W>, ArrowError> {
-        let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        Writer::sorted(to, schema, 0)
+    }
+
+    fn sorted(to: W, schema: SchemaRef, columns: usize) -> Result<Writer<W>, ArrowError> {
+        let sorted =
+            (0..columns as i32).map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true });
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_sorting_columns((columns > 0).then(|| sorted.collect()));
         // Raw records hardly repeat: a dictionary of them would be built to be thrown away.
         for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Binary) {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);

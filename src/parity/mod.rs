@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Expected differences: none. What cannot be compared is counted as unchecked, with its reason, and never as equal.
-//! It waits for nothing, blocks, and holds the lookups and the events of their entities in memory.
+//! It waits for nothing and blocks. Of many lookups it takes some of the entities at a time, and reads log and archive once
+//! for each such pass: what it holds are the lookups of one pass, and of their entities the events that they may have seen.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,9 @@ mod difference;
 mod recompute;
 
 pub use difference::Difference;
+
+/// Lookups to hold at once, usually: some hundreds of bytes each, and their values.
+pub const HELD: usize = 500_000;
 
 /// How many differences are told in full.
 pub const EXAMPLES: usize = 20;
@@ -69,30 +73,44 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// Checks the logged lookups with an as-of of `since` or later, by the versions that are applied now.
+/// Checks the logged lookups with an as-of of `since` or later, by the versions that are applied now. `held`: how many of
+/// them may be in memory at once, about.
 pub fn check(
     archive: &Archive,
     lookups: &Lookups,
     since: EventTime,
     versions: &[Arc<ViewPlan>],
+    held: usize,
     watch: Watch<'_>,
 ) -> Result<Report, Error> {
+    let files = lookups.read(since)?;
     let mut report = Report::default();
-    let mut by_version: Vec<Vec<LoggedLookup>> = vec![Vec::new(); versions.len()];
-    for file in lookups.read(since)? {
+    for file in files.clone() {
         for lookup in file? {
             report.lookups += 1;
-            match versions.iter().position(|version| version.fingerprint == lookup.version) {
-                Some(version) => by_version[version].push(lookup),
-                None => report.leave_unchecked(None, &lookup, Unchecked::Dropped),
+            if version_of(&lookup, versions).is_none() {
+                report.leave_unchecked(None, &lookup, Unchecked::Dropped);
             }
         }
         watch.at(0, 1)?;
     }
-    for (index, (version, lookups)) in versions.iter().zip(by_version).enumerate() {
-        recompute::check_version(archive, version, lookups, &mut report, watch.nth(index, versions.len()))?;
+    let passes = report.lookups.div_ceil(held);
+    for pass in 0..passes {
+        let mut by_version: Vec<Vec<LoggedLookup>> = vec![Vec::new(); versions.len()];
+        for file in files.clone() {
+            let of_pass = file?.into_iter().filter(|lookup| lookup.entity.hash() % passes as u64 == pass as u64);
+            of_pass.for_each(|it| version_of(&it, versions).into_iter().for_each(|at| by_version[at].push(it.clone())));
+        }
+        let watch = watch.nth(pass, passes);
+        for (index, (version, lookups)) in versions.iter().zip(by_version).enumerate() {
+            recompute::check_version(archive, version, lookups, &mut report, watch.nth(index, versions.len()))?;
+        }
     }
     Ok(report)
+}
+
+fn version_of(lookup: &LoggedLookup, versions: &[Arc<ViewPlan>]) -> Option<usize> {
+    versions.iter().position(|version| version.fingerprint == lookup.version)
 }
 
 impl Unchecked {

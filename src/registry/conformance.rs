@@ -25,6 +25,7 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     each_apply_and_promotion_is_counted(&*open("changes").await, &*open("changes").await).await;
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
     a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
+    a_job_that_was_left_behind_is_taken_up_once(&*open("taken").await).await;
     an_owner_hears_which_of_its_jobs_are_to_stop(&*open("stops").await).await;
     access::keys_read_back_the_newest_first_and_revoked_ones_stay(&*open("keys").await, &*open("keys").await).await;
     access::each_change_of_keys_is_counted(&*open("key_changes").await, &*open("key_changes").await).await;
@@ -236,6 +237,21 @@ async fn a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(registry: 
     );
     assert_eq!(registry.job("a").await.expect("answers"), Some(running_job("a", "alive")));
     assert_eq!(registry.job("e").await.expect("answers"), Some(ended));
+}
+
+async fn a_job_that_was_left_behind_is_taken_up_once(registry: &dyn Registry) {
+    let kind = running_job("a", "alive").kind;
+    for (id, owner) in [("a", "alive"), ("d", "dead")] {
+        registry.put_job(&running_job(id, owner)).await.expect("written");
+    }
+    registry.put_job(&Job { kind: "other".to_owned(), ..running_job("o", "dead") }).await.expect("written");
+    renew(registry, "alive", Micros::HOUR).await;
+    renew(registry, "next", Micros::HOUR).await;
+    let taken = async |owner| registry.take_abandoned(&kind, owner).await.expect("answers");
+    assert_eq!(taken("next").await, ["d"]);
+    assert_eq!(taken("alive").await, Vec::<String>::new());
+    assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
+    assert_eq!(registry.fail_abandoned("gone", at(40)).await.expect("answers"), ["o"]);
 }
 
 async fn an_owner_hears_which_of_its_jobs_are_to_stop(registry: &dyn Registry) {

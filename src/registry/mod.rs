@@ -203,6 +203,10 @@ pub trait Registry: Send + Sync {
     /// to stop.
     async fn renew(&self, owner: &str, lease: Micros, progress: &[(String, f64)]) -> Result<Vec<String>, Error>;
 
+    /// Makes `owner` that of the running jobs of a kind whose owners have no lease, and answers which they are. Of several
+    /// who ask at once each job has one.
+    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error>;
+
     /// Marks the running jobs of owners without a lease as failed, and answers which they are.
     async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error>;
 

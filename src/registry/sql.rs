@@ -182,6 +182,10 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.renew_lease(owner, lease, progress).await
     }
 
+    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error> {
+        self.take_jobs_without_lease(kind, owner).await
+    }
+
     async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error> {
         self.fail_jobs_without_lease(error, now).await
     }

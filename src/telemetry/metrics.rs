@@ -32,6 +32,8 @@ pub struct Metrics {
     pub requests_timed_out: IntCounterVec,
     /// `code`: refused for want of a key that allows them.
     pub requests_refused: IntCounterVec,
+    /// `feature`, `outcome`: values of the last parity check of this process.
+    pub parity_values: IntGaugeVec,
 }
 
 impl Metrics {
@@ -46,6 +48,7 @@ impl Metrics {
         let shed = "Requests refused because too many were being answered";
         let timed_out = "Requests given up because they took too long";
         let refused = "Requests refused for want of a key that allows them";
+        let parity = "Values of the last parity check: equal, different or unchecked";
         Metrics {
             request_seconds: registered(&registry, request_seconds),
             values_served: counter(
@@ -67,6 +70,7 @@ impl Metrics {
             requests_shed: counter(&registry, "freshet_requests_shed_total", shed, &["lane"]),
             requests_timed_out: counter(&registry, "freshet_requests_timed_out_total", timed_out, &["lane"]),
             requests_refused: counter(&registry, "freshet_requests_refused_total", refused, &["code"]),
+            parity_values: gauge(&registry, "freshet_parity_values", parity, &["feature", "outcome"]),
             registry,
         }
     }

@@ -5,6 +5,7 @@
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
     progress: &'a dyn Fn(f64),
+    counted: &'a dyn Fn(usize),
     cancelled: &'a dyn Fn() -> bool,
     start: f64,
     length: f64,
@@ -17,7 +18,12 @@ pub struct Cancelled;
 impl<'a> Watch<'a> {
     /// `progress` is told fractions from 0 to 1.
     pub fn new(progress: &'a dyn Fn(f64), cancelled: &'a dyn Fn() -> bool) -> Watch<'a> {
-        Watch { progress, cancelled, start: 0.0, length: 1.0 }
+        Watch { progress, counted: &|_| {}, cancelled, start: 0.0, length: 1.0 }
+    }
+
+    /// `counted` is told how many rows more the job has made.
+    pub fn counting(self, counted: &'a dyn Fn(usize)) -> Watch<'a> {
+        Watch { counted, ..self }
     }
 
     /// The part of the job between two fractions of it.
@@ -28,6 +34,11 @@ impl<'a> Watch<'a> {
     /// One of several parts of equal length; the first is number 0.
     pub fn nth(self, number: usize, of: usize) -> Watch<'a> {
         self.part(number as f64 / of as f64, (number + 1) as f64 / of as f64)
+    }
+
+    /// `rows` more are made.
+    pub fn count(self, rows: usize) {
+        (self.counted)(rows);
     }
 
     /// `done` steps of `all` are done.

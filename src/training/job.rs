@@ -10,19 +10,20 @@ use arrow::record_batch::RecordBatch;
 use datafusion_execution::TaskContext;
 use datafusion_physical_plan::{collect, displayable, execute_stream};
 
+use crate::batch::{Engine, Progress, Resources};
+use crate::kernel::engine::Knowledge;
 use crate::kernel::engine::entrants::Entrants;
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, Plan};
 use crate::offline::{self, Archive, Pinned};
-use crate::telemetry::Watch;
+use crate::telemetry::{Cancelled, Watch};
 use crate::training::answers::Answers;
-use crate::training::engine::{Engine, Resources};
 use crate::training::point_in_time::{Task, codec};
-use crate::training::progress::Progress;
 use crate::training::spine::Spine;
 use crate::training::wanted::{Wanted, WantedView};
 use crate::training::{Error, Request, schema};
 
+#[derive(Clone)]
 pub struct Job {
     pub schema: SchemaRef,
     pub rows: usize,
@@ -36,10 +37,17 @@ pub struct Job {
     resources: Resources,
 }
 
+#[derive(Clone)]
 struct ViewTask {
     task: Task,
     /// Which of the training set's features are the task's.
     columns: Vec<usize>,
+}
+
+/// The answers of all views as they come.
+pub(super) struct AllAnswers {
+    views: Vec<Answers>,
+    progress: Arc<Progress>,
 }
 
 /// How much of a job is reading events, rather than what comes after.
@@ -84,44 +92,77 @@ impl Job {
     }
 
     async fn join(&self, context: &Arc<TaskContext>, watch: Watch<'_>, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let progress = Arc::new(Progress::default());
-        let mut answers = self.answers(context, &progress)?;
-        let (reading, joining) = (watch.part(0.0, READING), watch.part(READING, 1.0));
+        let mut answers = self.begin_answers(context)?;
         let mut rows = 0;
-        for piece in self.spine.pieces() {
-            let columns = self.columns(&mut answers, piece.num_rows(), &progress, reading).await?;
-            let columns = piece.columns().iter().cloned().chain(columns).collect();
-            sink(RecordBatch::try_new(self.schema.clone(), columns).expect("each feature has a value for each row"))?;
+        for piece in self.pieces() {
+            let columns = self.next_columns(&mut answers, piece.num_rows(), watch).await?;
+            sink(self.beside(&piece, columns))?;
             rows += piece.num_rows();
-            joining.at(rows, self.rows)?;
+            self.joined(watch, rows)?;
         }
         Ok(())
     }
 
-    fn answers(&self, context: &Arc<TaskContext>, progress: &Arc<Progress>) -> Result<Vec<Answers>, Error> {
+    /// The same job, knowing more or less.
+    pub(super) fn knowing(&self, knowledge: Knowledge) -> Job {
+        let mut job = self.clone();
+        for ViewTask { task, .. } in &mut job.views {
+            task.entrants = Entrants::new(task.entrants.view().clone(), knowledge);
+        }
+        job
+    }
+
+    pub(super) fn resources(&self) -> Resources {
+        self.resources
+    }
+
+    /// How many there are.
+    pub(super) fn features(&self) -> usize {
+        self.views.iter().map(|view| view.columns.len()).sum()
+    }
+
+    pub(super) fn pieces(&self) -> impl Iterator<Item = RecordBatch> {
+        self.spine.pieces()
+    }
+
+    pub(super) fn begin_answers(&self, context: &Arc<TaskContext>) -> Result<AllAnswers, Error> {
+        let progress = Arc::default();
         let answers = |view: &ViewTask| {
-            let operators = view.task.physical(&self.archive, progress);
+            let operators = view.task.physical(&self.archive, &progress);
             Ok(Answers::new(execute_stream(operators, context.clone())?))
         };
-        self.views.iter().map(answers).collect()
+        let views = self.views.iter().map(answers).collect::<Result<_, Error>>()?;
+        Ok(AllAnswers { views, progress })
     }
 
     /// The features of the next rows, while what is read meanwhile is told.
-    async fn columns(
+    pub(super) async fn next_columns(
         &self,
-        answers: &mut [Answers],
+        answers: &mut AllAnswers,
         rows: usize,
-        progress: &Progress,
-        reading: Watch<'_>,
+        watch: Watch<'_>,
     ) -> Result<Vec<ArrayRef>, Error> {
+        let reading = watch.part(0.0, READING);
         let commits = self.views.iter().flat_map(|view| &view.task.scans).map(Pinned::commits).sum();
-        let mut taken = pin!(self.take(answers, rows));
+        let AllAnswers { views, progress } = answers;
+        let mut taken = pin!(self.take(views, rows));
         loop {
             tokio::select! {
                 columns = &mut taken => return columns,
                 () = progress.moved() => reading.at(progress.done().min(commits), commits)?,
             }
         }
+    }
+
+    /// Features beside the spine's columns.
+    pub(super) fn beside(&self, piece: &RecordBatch, features: Vec<ArrayRef>) -> RecordBatch {
+        let columns = piece.columns().iter().cloned().chain(features).collect();
+        RecordBatch::try_new(self.schema.clone(), columns).expect("each feature has a value for each row")
+    }
+
+    /// So many rows are answered.
+    pub(super) fn joined(&self, watch: Watch<'_>, rows: usize) -> Result<(), Cancelled> {
+        watch.part(READING, 1.0).at(rows, self.rows)
     }
 
     async fn take(&self, answers: &mut [Answers], rows: usize) -> Result<Vec<ArrayRef>, Error> {

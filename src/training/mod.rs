@@ -19,6 +19,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
+use crate::batch::{self, Resources};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{Fingerprint, Plan};
@@ -26,15 +27,14 @@ use crate::kernel::value::ValueType;
 use crate::offline::{self, Archive, TableError};
 use crate::telemetry::{Cancelled, Watch};
 
-pub use engine::Resources;
+pub use compared::Differences;
 pub use job::{Job, answer};
 pub use point_in_time::codec::Error as TaskError;
 
 mod answers;
-mod engine;
+mod compared;
 mod job;
 mod point_in_time;
-mod progress;
 mod spine;
 mod wanted;
 
@@ -74,25 +74,17 @@ pub enum Error {
     Spine(#[from] TableError),
     #[error("the training set cannot read the archive, or be written")]
     Files(#[from] offline::Error),
-    #[error("the training set cannot be computed: give it more memory, or more room for temporary files")]
-    Engine(#[source] DataFusionError),
+    #[error(transparent)]
+    Batch(#[from] batch::Error),
     #[error(transparent)]
     Task(#[from] TaskError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// What the archive could not do stays that, wherever it was noticed.
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Error {
-        match error {
-            DataFusionError::External(source) => match source.downcast() {
-                Ok(files) => Error::Files(*files),
-                Err(source) => Error::Engine(DataFusionError::External(source)),
-            },
-            DataFusionError::Context(_, source) => Error::from(*source),
-            other => Error::Engine(other),
-        }
+        Error::Batch(batch::Error::from(error))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::training::{Error, Request, point_in_time};
 /// Questions that are one batch, and rows that are answered at once.
 const BATCH_ROWS: usize = 8_192;
 
+#[derive(Clone)]
 pub(super) struct Spine {
     /// As they were handed in.
     batches: Vec<RecordBatch>,

@@ -398,7 +398,7 @@ schema:
 }
 
 #[test]
-fn formats_and_history_of_later_releases_are_told_apart() {
+fn formats_of_later_releases_and_history_without_its_parts_are_told_apart() {
     check(
         r#"
 kind: source
@@ -413,8 +413,10 @@ schema:
         expect![[r#"
             defs.yaml:5:9: the format `avro` is not in this release
               help: send JSON: `format: json`
-            defs.yaml:6:1: `history` of a source is not in this release
-              help: ingest past events with `freshet ingest --replay`"#]],
+            defs.yaml:6:11: `history` needs `format`
+              help: add `format: parquet`
+            defs.yaml:6:11: `history` needs `until`
+              help: add `until: 2026-01-01T00:00:00Z`"#]],
     );
 }
 

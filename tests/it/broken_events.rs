@@ -42,6 +42,7 @@ fn source() -> Source {
             field("items", "list<int32>", false, TimeFormat::Millis),
             field("tags", "list<string>", false, TimeFormat::Millis),
         ],
+        history: Vec::new(),
         about: Default::default(),
     }
 }

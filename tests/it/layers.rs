@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["kernel"],
     &["clock", "telemetry", "exclusive_folder"],
     &["event_log", "online", "offline", "registry"],
+    &["batch"],
     &["stream", "archive", "backfill", "training", "parity", "serving"],
     &["config"],
     &["api"],
@@ -53,7 +54,7 @@ const KERNEL_BANS: &[&str] = &[
 
 /// Each client crate, and the only files that may name it; `*`: those of a folder.
 const SDKS: &[(&str, &[&str])] = &[
-    ("datafusion_physical_plan::", &["src/training/point_in_time/*", "src/training/job.rs"]),
+    ("datafusion_physical_plan::", &["src/batch/*", "src/training/point_in_time/*", "src/training/job.rs"]),
     ("fjall::", &["src/online/embedded/database.rs", "src/event_log/embedded/store.rs"]),
     (
         "rdkafka::",
@@ -61,6 +62,7 @@ const SDKS: &[(&str, &[&str])] = &[
             "src/event_log/kafka/consumer.rs",
             "src/event_log/kafka/lines.rs",
             "src/event_log/kafka/member.rs",
+            "src/event_log/kafka/member/assignment.rs",
             "src/event_log/kafka/native.rs",
             "src/event_log/kafka/producer.rs",
             "src/event_log/kafka/reader.rs",

@@ -72,6 +72,9 @@ fn source(source: &Source, views: Vec<String>) -> Value {
         let unit = (it.value_type.to_string() == "timestamp").then(|| it.unit.as_str());
         json!({ "name": it.name.as_str(), "type": it.value_type.to_string(), "required": it.required, "unit": unit })
     });
+    let history = source.history.iter();
+    let history =
+        history.map(|it| json!({ "path": it.path, "format": it.format.as_str(), "until": it.until.to_string() }));
     described(
         &source.about,
         json!({
@@ -81,7 +84,7 @@ fn source(source: &Source, views: Vec<String>) -> Value {
             "allowed_lateness": source.allowed_lateness.map(|it| it.to_string()),
             "max_future_skew": source.max_future_skew.to_string(),
             "schema_version": source.schema_version, "compatibility": source.compatibility.as_str(),
-            "fields": fields.collect::<Vec<_>>(), "views": views,
+            "fields": fields.collect::<Vec<_>>(), "history": history.collect::<Vec<_>>(), "views": views,
         }),
     )
 }

@@ -8,6 +8,7 @@ mod feature;
 mod feature_view;
 mod fields;
 mod findings;
+mod history;
 mod resolve;
 mod service;
 mod source;
@@ -26,7 +27,7 @@ use crate::kernel::aggregate::Call;
 use crate::kernel::definition::findings::Findings;
 use crate::kernel::expr::Expression;
 use crate::kernel::name::{FeatureRef, Name};
-use crate::kernel::time::Micros;
+use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::{Value, ValueType};
 use crate::kernel::window::Sliding;
 
@@ -98,10 +99,49 @@ pub struct Source {
     pub schema_version: u32,
     pub compatibility: Compatibility,
     pub fields: Vec<SourceField>,
+    /// Files with events of the past.
+    pub history: Vec<HistoryFiles>,
     pub about: Description,
 }
 
+/// Files whose events from before `until` are the source's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFiles {
+    /// With `*` for any part of a name: below an input root, or in an object store.
+    pub path: String,
+    pub format: HistoryFormat,
+    pub until: EventTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryFormat {
+    Parquet,
+    /// With a header line.
+    Csv,
+    /// A JSON object a line.
+    NdJson,
+}
+
+impl HistoryFormat {
+    pub const ALL: [HistoryFormat; 3] = [HistoryFormat::Parquet, HistoryFormat::Csv, HistoryFormat::NdJson];
+
+    /// As definitions write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HistoryFormat::Parquet => "parquet",
+            HistoryFormat::Csv => "csv",
+            HistoryFormat::NdJson => "ndjson",
+        }
+    }
+}
+
 impl Source {
+    /// From when on the log has the events: what it has from before is left out, for history has it. `None`: the log has
+    /// them all.
+    pub fn log_from(&self) -> Option<EventTime> {
+        self.history.iter().map(|files| files.until).max()
+    }
+
     /// The columns of this source's batches. All are nullable: that a required field is there is decided when an
     /// event is decoded, and an expression must mean the same whether or not its field is required.
     pub fn schema(&self) -> SchemaRef {

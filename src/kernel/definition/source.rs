@@ -2,7 +2,7 @@
 
 use crate::kernel::definition::fields::{Entry, Fields};
 use crate::kernel::definition::findings::Findings;
-use crate::kernel::definition::{Compatibility, Source, SourceField, TimeFormat, suggest, value_type};
+use crate::kernel::definition::{Compatibility, Source, SourceField, TimeFormat, history, suggest, value_type};
 use crate::kernel::name::Name;
 use crate::kernel::time::Micros;
 use crate::kernel::value::ValueType;
@@ -18,7 +18,7 @@ pub(super) fn read(fields: &mut Fields, name: Name, found: &mut Findings) -> Opt
     let about = fields.about(found);
     let topic = fields.optional("topic").and_then(|entry| topic(&entry, found));
     format(fields, found);
-    fields.refuse("history", "ingest past events with `freshet ingest --replay`", found);
+    let history = fields.optional("history").map(|entry| history::read(&entry, found)).unwrap_or_default();
     let mut duration = |key| fields.optional(key).and_then(|entry| entry.duration(found));
     let allowed_lateness = duration("allowed_lateness");
     let max_future_skew = duration("max_future_skew").unwrap_or(MAX_FUTURE_SKEW);
@@ -41,6 +41,7 @@ pub(super) fn read(fields: &mut Fields, name: Name, found: &mut Findings) -> Opt
         schema_version: schema.version,
         compatibility: schema.compatibility,
         fields: schema.fields.into_iter().map(|(field, _)| field).collect(),
+        history,
         about,
     })
 }

@@ -18,7 +18,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::kernel::engine::column::{Column, Inputs};
 use crate::kernel::engine::order::Scratch;
-use crate::kernel::engine::prepare::{derive, id_bytes, is_late, push_key, selected, selects};
+use crate::kernel::engine::prepare::{derive, id_bytes, is_before_log, is_late, push_key, selected, selects};
 use crate::kernel::engine::{Asked, Counts, Knowledge};
 use crate::kernel::event::EventBatch;
 use crate::kernel::key::{Origin, SHARDS, Shard};
@@ -114,7 +114,7 @@ impl Entrants {
         let table = self.collect(events, &columns, |row, hash, scratch| {
             let event = &events.events[row];
             let visible_from = self.knowledge.visible_from(event);
-            asked.may_see(hash, self.view.reach, visible_from, event.event_time).then(|| {
+            asked.may_see(hash, visible_from, event.event_time).then(|| {
                 origins.add(event.origin);
                 scratch.at(visible_from)
             })
@@ -140,11 +140,13 @@ impl Entrants {
     ) -> Table {
         let selected = selected(&self.view, columns, &mut Counts::default());
         let keys: Vec<Column> = self.view.key_fields.iter().map(|field| Column::of(columns.column(*field))).collect();
+        let log_from = self.view.source.log_from();
         let mut table = Table::default();
         let mut scratch = Scratch::default();
         for (row, event) in events.events.iter().enumerate() {
             let enters = selected.as_ref().is_none_or(|selected| selects(selected, row));
-            if !enters || self.knowledge == Knowledge::AsServed && is_late(&self.view, event) {
+            let is_known = self.knowledge == Knowledge::EventTime || !is_late(&self.view, event);
+            if !enters || !is_known || is_before_log(log_from, event) {
                 continue;
             }
             let Some(hash) = scratch.entity(|bytes| push_key(&keys, row, bytes)) else { continue };

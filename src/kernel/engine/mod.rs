@@ -48,6 +48,8 @@ pub struct Counts {
     pub duplicate: u64,
     /// Without an entity: a part of the key is null, or too long to be kept.
     pub null_key: u64,
+    /// Of the log, though history has the events of their time.
+    pub before_log: u64,
     /// Not selected by `where`.
     pub filtered: u64,
     /// Expressions that failed on a row.
@@ -71,6 +73,7 @@ impl std::ops::AddAssign for Counts {
         self.late += other.late;
         self.duplicate += other.duplicate;
         self.null_key += other.null_key;
+        self.before_log += other.before_log;
         self.filtered += other.filtered;
         self.expression_failed += other.expression_failed;
         self.nan_skipped += other.nan_skipped;
@@ -84,16 +87,19 @@ pub enum Knowledge {
     /// What a lookup would have known: not late, and ingested at or before the label time.
     #[default]
     AsServed,
+    /// What a lookup would have known, had every event come at once: not late, whenever it came.
+    NotLate,
     /// What really happened: late events too ([`prepare_with_late`]), whenever they came.
     EventTime,
 }
 
 impl Knowledge {
-    pub const ALL: [Knowledge; 2] = [Knowledge::AsServed, Knowledge::EventTime];
+    pub const ALL: [Knowledge; 3] = [Knowledge::AsServed, Knowledge::NotLate, Knowledge::EventTime];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Knowledge::AsServed => "as_served",
+            Knowledge::NotLate => "not_late",
             Knowledge::EventTime => "event_time",
         }
     }
@@ -104,7 +110,7 @@ impl Knowledge {
         let after = event.event_time + Micros::new(1);
         match self {
             Knowledge::AsServed => after.max(event.ingestion_time),
-            Knowledge::EventTime => after,
+            Knowledge::NotLate | Knowledge::EventTime => after,
         }
     }
 }

@@ -55,6 +55,18 @@ impl Scratch {
     }
 }
 
+/// The order of an entity (as [`entity`] gives it) at an instant.
+pub fn at(entity: &[u8], time: EventTime) -> Vec<u8> {
+    let mut scratch = Scratch(entity.to_vec());
+    scratch.at(time);
+    scratch.0
+}
+
+/// The bytes of the key of an entity (as [`entity`] gives it).
+pub fn key(entity: &[u8]) -> &[u8] {
+    &entity[HASH..]
+}
+
 /// What rows of one entity have in common.
 pub fn entity(order: &[u8]) -> &[u8] {
     &order[..order.len() - TIME]
@@ -97,7 +109,8 @@ mod tests {
         let of_one = orders.chunks(5).all(|rows| rows.iter().all(|row| entity(row) == entity(&rows[0])));
         let times: Vec<i64> = orders.iter().map(|row| time(row).micros()).collect();
         assert!(of_one && times.chunks(5).all(|times| times == [-2, -1, 0, 1, 2]), "{times:?}");
-        assert_eq!(hash(&orders[0]), xxhash_rust::xxh3::xxh3_64(&entity(&orders[0])[HASH..]));
+        assert_eq!(hash(&orders[0]), xxhash_rust::xxh3::xxh3_64(key(entity(&orders[0]))));
+        assert!(orders.iter().all(|order| at(entity(order), time(order)) == *order));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::kernel::aggregate::Stamp;
 use crate::kernel::codec::{self, Image};
+use crate::kernel::engine::column::Inputs;
 use crate::kernel::engine::tiles::Tiles;
 use crate::kernel::engine::{Counts, Prepared, RecentIds};
 use crate::kernel::plan::ViewPlan;
@@ -81,10 +83,14 @@ impl Part {
     /// Folds one entrant that is known to be no duplicate, in any order.
     pub fn apply(&mut self, view: &ViewPlan, prepared: &Prepared, entrant: usize, counts: &mut Counts) {
         let entrant = &prepared.entrants[entrant];
-        self.head.update(view, &prepared.inputs, entrant.row, entrant.event.stamp());
-        self.newest = self.newest.max(Some(entrant.event.event_time));
+        self.update(view, &prepared.inputs, entrant.row, entrant.event.stamp());
         prepared.inputs.count_skips(entrant.row, counts);
         counts.applied += 1;
+    }
+
+    pub(super) fn update(&mut self, view: &ViewPlan, inputs: &Inputs, row: usize, stamp: Stamp) {
+        self.head.update(view, inputs, row, stamp);
+        self.newest = self.newest.max(Some(stamp.event_time));
     }
 
     /// The bytes to store. Seals the head into the body when it is full, dropping tiles whose reach passed more

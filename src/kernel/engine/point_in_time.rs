@@ -92,7 +92,7 @@ impl History {
     /// Walks an entity forward in time, as far as `knowledge` goes.
     pub fn known(&self, entity: &EntityKey, knowledge: Knowledge) -> Known<'_> {
         let mut events = self.accepted(entity);
-        if knowledge == Knowledge::AsServed {
+        if knowledge != Knowledge::EventTime {
             events.retain(|place| !self.entrant(*place).late);
         }
         let visible_from = |place: Place| (knowledge.visible_from(&self.entrant(place).event), place);

@@ -7,8 +7,9 @@ use arrow::record_batch::RecordBatch;
 use crate::kernel::engine::Counts;
 use crate::kernel::engine::column::{Column, Inputs};
 use crate::kernel::event::{Envelope, EventBatch};
-use crate::kernel::key::{self, EntityKey};
+use crate::kernel::key::{self, EntityKey, Origin};
 use crate::kernel::plan::ViewPlan;
+use crate::kernel::time::EventTime;
 use crate::kernel::value::{LONGEST_KEPT_BYTES, ValueRef};
 
 /// The rows of a batch that enter one view, with the columns that its slots read.
@@ -49,10 +50,13 @@ pub fn prepare_with_late(view: &ViewPlan, batch: &EventBatch) -> Prepared {
     let keys: Vec<Column> = view.key_fields.iter().map(|field| Column::of(columns.column(*field))).collect();
     let ids = view.source.event_id.map(|field| Column::of(columns.column(field)));
 
+    let log_from = view.source.log_from();
     let mut entrants = Vec::with_capacity(batch.events.len());
     let mut key_bytes = Vec::new();
     for (row, event) in batch.events.iter().enumerate() {
-        if !selected.as_ref().is_none_or(|selected| selects(selected, row)) {
+        if is_before_log(log_from, event) {
+            counts.before_log += 1;
+        } else if !selected.as_ref().is_none_or(|selected| selects(selected, row)) {
             counts.filtered += 1;
         } else if let Some(key) = entity_key(&keys, row, &mut key_bytes) {
             let late = is_late(view, event);
@@ -128,6 +132,11 @@ pub(super) fn id_bytes(ids: &Column, row: usize, counts: &mut Counts) -> Option<
         ValueRef::Int(int) => int.to_be_bytes().into(),
         other => unreachable!("definitions let no event id have the value {other:?}"),
     })
+}
+
+/// Whether the log has an event from a time of which history has the events. `log_from`: the source's own.
+pub(super) fn is_before_log(log_from: Option<EventTime>, event: &Envelope) -> bool {
+    log_from.is_some_and(|from| event.event_time < from && matches!(event.origin, Origin::Log { .. }))
 }
 
 pub(super) fn is_late(view: &ViewPlan, event: &Envelope) -> bool {

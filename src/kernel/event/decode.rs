@@ -74,7 +74,7 @@ impl<'a> Decoder<'a> {
         Scanner::new(text).object(|name, json| self.field(name, json, &mut next))?;
         self.check_unknown()?;
         self.check_required()?;
-        let origin = Origin::Log { partition: record.partition, offset: record.offset };
+        let origin = Origin::at(record.partition, record.offset);
         let envelope = envelope(self.source, origin, self.event_time(), record.ingestion_time)?;
         for (column, cell) in self.columns.iter_mut().zip(&self.cells) {
             match cell {

@@ -90,6 +90,10 @@ fn source_facts(source: &Source, facts: &mut Facts) {
         facts.insert("event_id".into(), source.fields[event_id].name.to_string());
         facts.insert("dedup_window".into(), source.dedup_window.to_string());
     }
+    for (position, files) in source.history.iter().enumerate() {
+        let fact = format!("{} as {} until {}", files.path, files.format.as_str(), files.until);
+        facts.insert(format!("history {}", position + 1), fact);
+    }
 }
 
 fn field_fact(field: &SourceField) -> String {

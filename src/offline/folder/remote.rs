@@ -51,7 +51,16 @@ impl Remote {
         let (_bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let refused = |error: object_store::path::Error| Error::Url { url: url.clone(), detail: error.to_string() };
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(refused)?.join(project.as_str());
-        let url = format!("{url}/{project}");
+        Remote::new(store, format!("{url}/{project}"), prefix)
+    }
+
+    /// All that a bucket holds, whoever wrote it.
+    pub fn bucket(scheme: &str, bucket: &str) -> Result<Remote, Error> {
+        let url = format!("{scheme}://{bucket}");
+        Remote::new(client(scheme, &url, &[])?, url, Path::default())
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, url: String, prefix: Path) -> Result<Remote, Error> {
         Ok(Remote {
             store,
             url,

@@ -75,6 +75,17 @@ impl<D: Database> SqlRegistry<D> {
         Ok(stopping.iter().map(|row| row.text(0).to_owned()).collect())
     }
 
+    pub(super) async fn take_jobs_without_lease(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error> {
+        let mut transaction = self.database.begin(self.project()).await?;
+        let clock = transaction.now().await?;
+        transaction.run("DELETE FROM lease WHERE project = $1 AND until <= $2", cells![self.project(), clock]).await?;
+        let taken = "UPDATE job SET owner = $1 WHERE project = $2 AND kind = $3 AND state = 'running'
+             AND owner NOT IN (SELECT owner FROM lease WHERE project = $2) RETURNING id";
+        let taken = transaction.run(taken, cells![owner, self.project(), kind]).await?;
+        transaction.commit().await?;
+        Ok(taken.iter().map(|row| row.text(0).to_owned()).collect())
+    }
+
     pub(super) async fn fail_jobs_without_lease(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error> {
         let mut transaction = self.database.begin(self.project()).await?;
         let clock = transaction.now().await?;

@@ -14,29 +14,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion_physical_expr::expressions::col;
-use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
-use datafusion_physical_plan::repartition::RepartitionExec;
-use datafusion_physical_plan::sorts::sort::SortExec;
+use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion_physical_plan::{ExecutionPlan, Partitioning};
 
-use crate::kernel::engine::Asked;
-use crate::kernel::engine::entrants::{Entrants, ORDER, SHARD};
-use crate::kernel::engine::order;
-use crate::offline::{Archive, Pinned};
-use crate::training::point_in_time::copies::CopiesExec;
-use crate::training::point_in_time::events::EventsExec;
+use crate::batch::{self, Progress, ordering, sort};
+use crate::kernel::engine::entrants::Entrants;
+use crate::kernel::engine::{Asked, order};
+use crate::kernel::time::{EventTime, Micros};
+use crate::offline::{Archive, Pinned, Scope};
 use crate::training::point_in_time::operator::PointInTimeExec;
 use crate::training::point_in_time::questions::{QuestionsExec, ROW};
-use crate::training::progress::Progress;
 
-mod copies;
-mod events;
 mod operator;
-mod properties;
 mod questions;
 
 pub(super) mod codec;
@@ -60,44 +50,35 @@ pub(super) struct Task {
 impl Task {
     /// The answers in the order of the spine's rows: the row, and then the features.
     pub fn physical(&self, archive: &Archive, progress: &Arc<Progress>) -> Arc<dyn ExecutionPlan> {
-        let asked = Arc::new(self.asked());
-        let events = EventsExec::new(archive.clone(), self, asked, progress.clone());
-        let mut events = self.sorted(Arc::new(events));
-        if self.entrants.may_have_copies() {
-            events = sort(ORDER, Arc::new(CopiesExec::new(self.entrants.clone(), events)));
-        }
-        let questions = self.sorted(Arc::new(QuestionsExec::new(self.questions.clone())));
+        let events = self.events().by_time(archive, progress);
+        let questions = batch::sorted(Arc::new(QuestionsExec::new(self.questions.clone())), self.partitions);
         let answers = PointInTimeExec::new(self.entrants.clone(), self.features.clone(), events, questions);
         let by_row = sort(ROW, Arc::new(answers));
         Arc::new(SortPreservingMergeExec::new(ordering(ROW, &by_row.schema()), by_row))
     }
 
-    /// Rows of one shard to one partition, and in it in order.
-    fn sorted(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        let shard = col(SHARD, &input.schema()).expect("tables of events and questions have a shard");
-        let partitioning = Partitioning::Hash(vec![shard], self.partitions);
-        let repartitioned = RepartitionExec::try_new(input, partitioning).expect("rows can be hashed by their shard");
-        sort(ORDER, Arc::new(repartitioned))
+    /// Those that some question may see.
+    fn events(&self) -> batch::Wanted {
+        let (entrants, scans, partitions) = (self.entrants.clone(), self.scans.clone(), self.partitions);
+        batch::Wanted { entrants, scans, scope: self.scope(), asked: Arc::new(self.asked()), partitions }
+    }
+
+    /// Where in event time any question looks.
+    fn scope(&self) -> Scope {
+        let instants = || self.questions.iter().flat_map(questions::orders).map(order::time);
+        let reach = self.entrants.view().reach;
+        let oldest = instants().min().zip(reach).map_or(EventTime::MIN, |(first, reach)| first - reach);
+        let event_time = instants().max().map(|last| oldest..last + Micros::new(1));
+        Scope { below: None, event_time, fields: Some(self.entrants.view().fields()) }
     }
 
     fn asked(&self) -> Asked {
-        let mut asked = Asked::default();
+        let mut asked = Asked::within(self.entrants.view().reach);
         for order in self.questions.iter().flat_map(questions::orders) {
             asked.add(order::hash(order), order::time(order));
         }
         asked
     }
-}
-
-/// Each partition by itself.
-fn sort(column: &str, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-    let ordering = ordering(column, &input.schema());
-    Arc::new(SortExec::new(ordering, input).with_preserve_partitioning(true))
-}
-
-fn ordering(column: &str, schema: &SchemaRef) -> LexOrdering {
-    let column = col(column, schema).expect("the table has the column that it is sorted by");
-    LexOrdering::new([PhysicalSortExpr::new_default(column)]).expect("one column is an ordering")
 }
 
 #[cfg(test)]

@@ -14,9 +14,8 @@ use datafusion_physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, stream};
 
-use super::ordering;
-use super::properties::unordered;
 use super::questions::ROW;
+use crate::batch::{ordering, unordered};
 use crate::kernel::engine::entrants::{Entrants, ORDER, Sorted};
 use crate::kernel::engine::{Walk, order};
 use crate::kernel::value::ColumnBuilder;

@@ -13,7 +13,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_plan::memory::MemoryStream;
 use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 
-use super::properties::unordered;
+use crate::batch::unordered;
 use crate::kernel::engine::entrants::{self, ORDER, SHARD};
 use crate::kernel::time::EventTime;
 

@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion_physical_plan::{ExecutionPlan, collect};
 
 use super::*;
+use crate::batch::{Engine, Resources};
 use crate::kernel::definition::{SourceText, parse};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::event::RawRecord;
@@ -17,7 +18,6 @@ use crate::kernel::plan::{Plan, compile};
 use crate::kernel::time::EventTime;
 use crate::offline::{Folder, Span};
 use crate::telemetry::Watch;
-use crate::training::engine::{Engine, Resources};
 use crate::training::{Job, Request};
 
 const DEFINITIONS: &str = "

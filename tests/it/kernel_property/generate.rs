@@ -129,6 +129,7 @@ impl Draw {
             schema_version: 1,
             compatibility: Compatibility::Backward,
             fields,
+            history: Vec::new(),
             about: Description::default(),
         }
     }

@@ -7,6 +7,7 @@
 //! A chunk that was not answered is sent again by the next round: some of those are in the log already, and their
 //! ids tell. Flushes and commits run every few milliseconds, so kills at random moments hit them too.
 
+mod backfill;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 use arrow::record_batch::RecordBatch;
 use expect_test::expect;
 use freshet::backfill::{self, Error, Request};
+use freshet::batch::Resources;
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::time::Micros;
 use freshet::offline::FeatureTable;
@@ -15,7 +16,8 @@ pub(super) fn request(shop: &Shop, view: &str, from: &str, to: &str) -> Request 
 
 pub(super) fn rows(shop: &Shop, request: &Request) -> String {
     let target = FeatureTable::new(shop.folder.clone(), &request.view.name, request.view.fingerprint);
-    let manifest = backfill::run(&shop.archive, &target, "job-1", request, unwatched()).expect("published");
+    let manifest =
+        backfill::run(&shop.archive, &target, "job-1", request, Resources::default(), unwatched()).expect("published");
     assert_eq!(target.manifest("job-1").expect("read").as_ref(), Some(&manifest));
     let file = |path: &String| shop.folder.get(path).expect("read").expect("the manifest names it");
     let files = manifest.files.iter().map(file);
@@ -79,7 +81,8 @@ fn an_interval_without_instants_is_refused() {
     let backwards = request(&shop, "item_popularity", "12:00:00", "12:00:00");
     let standing = Request { every: Micros::ZERO, ..request(&shop, "item_popularity", "11:00:00", "12:00:00") };
     for request in [backwards, standing] {
-        let outcome = backfill::run(&shop.archive, &table(&request), "job-1", &request, unwatched());
+        let outcome =
+            backfill::run(&shop.archive, &table(&request), "job-1", &request, Resources::default(), unwatched());
         assert!(matches!(outcome, Err(Error::NoInstants { .. })));
         assert_eq!(table(&request).manifest("job-1").expect("read"), None);
     }

@@ -4,10 +4,11 @@ use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use expect_test::expect;
+use freshet::batch::Resources;
 use freshet::kernel::definition::{self, SourceText};
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::plan;
-use freshet::training::{self, Job, Request, Resources};
+use freshet::training::{self, Job, Request};
 
 use super::training::spine;
 use super::{SHOP, Shop, click, unwatched};

@@ -55,7 +55,35 @@ fn records() -> Vec<Record> {
 }
 
 fn check(shop: &Shop) -> Report {
-    parity::check(&shop.archive, &shop.lookups, EventTime::MIN, &[view(shop)], unwatched()).expect("checked")
+    check_holding(shop, parity::HELD)
+}
+
+fn check_holding(shop: &Shop, held: usize) -> Report {
+    parity::check(&shop.archive, &shop.lookups, EventTime::MIN, &[view(shop)], held, unwatched()).expect("checked")
+}
+
+#[test]
+fn passes_over_some_of_the_entities_find_what_one_over_all_does() {
+    let shop = Shop::new();
+    shop.archive(&records());
+    let of = |user: &str, lookup: LoggedLookup| LoggedLookup {
+        entity: EntityKey::encode(&[KeyPart::Text(user.into())]),
+        ..lookup
+    };
+    let right = lookup(&shop, &records(), 5, "10:30:00");
+    // Others than `u1` have no events: what was served of them is wrong.
+    let mut lookups: Vec<LoggedLookup> = (0..20).map(|user| of(&format!("u{user}"), right.clone())).collect();
+    lookups.push(LoggedLookup { version: Fingerprint(1), ..right });
+    shop.lookups.append(&lookups[..9]).expect("appended");
+    shop.lookups.append(&lookups[9..]).expect("appended");
+    let whole = check(&shop);
+    assert_eq!((whole.lookups, whole.values), (21, Tally { compared: 60, different: 57, unchecked: 3 }));
+    for held in [1, 5, 20] {
+        let passes = check_holding(&shop, held);
+        let counts =
+            |report: &Report| (report.lookups, report.values, report.features.clone(), report.unchecked.clone());
+        assert_eq!(counts(&passes), counts(&whole), "{held} at once");
+    }
 }
 
 #[test]

@@ -136,8 +136,14 @@ fn check(before: &Schema, after: &Schema, values: [&str; 4], expected: Expect) {
     let lookups: Vec<LoggedLookup> =
         (0..=4).flat_map(|folded| as_ofs.map(|as_of| lookup(view, &records, folded, time(as_of)))).collect();
     project.lookups.append(&lookups).expect("appended");
-    let report =
-        parity::check(&project.archive, &project.lookups, EventTime::MIN, std::slice::from_ref(view), unwatched());
+    let report = parity::check(
+        &project.archive,
+        &project.lookups,
+        EventTime::MIN,
+        std::slice::from_ref(view),
+        parity::HELD,
+        unwatched(),
+    );
     let report = report.expect("checked");
     assert_eq!((report.values.compared, report.values.different, report.values.unchecked), (30, 0, 0), "{report:?}");
 }

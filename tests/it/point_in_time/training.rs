@@ -4,10 +4,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;
 use expect_test::{Expect, expect};
+use freshet::batch::Resources;
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::name::FeatureRef;
 use freshet::telemetry::Watch;
-use freshet::training::{self, Cut, Error, Request};
+use freshet::training::{self, Cut, Differences, Error, Job, Request};
 
 use super::{Record, Shop, click, table, time, unwatched};
 
@@ -115,6 +116,31 @@ fn what_came_later_or_late_counts_for_what_happened_alone() {
         +-------+---------------------+---------+---------+------------------------+-----------------------+------------------------+
     "#]],
     );
+}
+
+#[test]
+fn what_more_knowledge_would_change_is_told_with_the_reason() {
+    let shop = Shop::new();
+    shop.archive(&[
+        click(0, "u1", "10:00:00", "10:31:00", "late", 1.0),
+        click(0, "u1", "10:20:00", "10:31:00", "in flight", 2.0),
+        click(0, "u2", "10:25:00", "10:25:00", "seen", 4.0),
+    ]);
+    let rows = |user| ["10:30:00", "10:40:00"].map(|at| (Some(user), None, Some(at), 0));
+    let spine = [spine(&[rows("u1"), rows("u2")].concat())];
+    let features = &shop.plan.service("recommender").expect("it is defined").features;
+    let request = Request { features, spine: &spine, label_time: "at", knowledge: Knowledge::AsServed };
+    let job = Job::begin(&shop.archive, &shop.plan, &request, Resources::default()).expect("begun");
+    let mut batches = Vec::new();
+    let mut sink = |batch| {
+        batches.push(batch);
+        Ok(())
+    };
+    let found = job.run_compared(unwatched(), &mut sink).expect("compared");
+    assert_eq!(table(&batches), table(&cut(&shop, &spine, Knowledge::AsServed).expect("cut").batches));
+    let counts = |it: &Differences| [it.compared, it.different, it.not_yet_arrived, it.late];
+    // Of u1 the event in flight is missed at the first label time, and the late one at both.
+    assert_eq!(found.iter().map(counts).collect::<Vec<_>>(), [[4, 2, 1, 2], [4, 0, 0, 0], [4, 2, 1, 2]]);
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Backend {
             ("create_topics", "true".to_owned()),
             ("archive_interval_ms", "50".to_owned()),
             ("parity_sample", "1".to_owned()),
+            ("input_roots", folder.path().display().to_string()),
         ];
         settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let begin = Clock::System.now().floor(Micros::DAY) - Micros::DAY;
@@ -67,13 +68,31 @@ impl Backend {
 
     /// A service that has folded and archived all of it.
     pub async fn serve(&self) -> (App, Api) {
+        let (app, api) = self.start().await;
+        self.apply(&api, include_str!("clicks.yaml")).await;
+        settle(&api).await;
+        (app, api)
+    }
+
+    /// A service with what was applied before.
+    pub async fn start(&self) -> (App, Api) {
         let config = Config::resolve(&self.settings, |_| None, None).expect("the settings are right");
         let app = App::start(config).await.expect("it starts");
         let api = Api::new(&app.url());
-        let definitions = include_str!("clicks.yaml").replace("TOPIC", &self.topic);
-        api.send("/v1/definitions/apply", "application/yaml", definitions).await.json();
-        settle(&api).await;
         (app, api)
+    }
+
+    /// `TOPIC` is the scenario's own.
+    pub async fn apply(&self, api: &Api, definitions: &str) {
+        let definitions = definitions.replace("TOPIC", &self.topic);
+        api.send("/v1/definitions/apply", "application/yaml", definitions).await.json();
+    }
+
+    /// Writes a file below the input root.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
     }
 
     async fn log(&self) -> Arc<dyn EventLog> {
@@ -137,7 +156,7 @@ fn number(text: &str) -> Value {
 }
 
 /// Half a minute is for machines that are busy otherwise.
-async fn settle(api: &Api) {
+pub async fn settle(api: &Api) {
     let mut status = Value::Null;
     for _ in 0..600 {
         status = api.get("/v1/status").await.json();

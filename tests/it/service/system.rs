@@ -74,7 +74,8 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "filtered": 0,
               "expression_failed": 0,
               "nan_skipped": 0,
-              "too_long_skipped": 0
+              "too_long_skipped": 0,
+              "before_log": 0
             },
             {
               "view": "popularity",
@@ -89,7 +90,8 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "filtered": 0,
               "expression_failed": 0,
               "nan_skipped": 0,
-              "too_long_skipped": 0
+              "too_long_skipped": 0,
+              "before_log": 0
             },
             {
               "view": "study",
@@ -104,7 +106,8 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "filtered": 0,
               "expression_failed": 0,
               "nan_skipped": 0,
-              "too_long_skipped": 0
+              "too_long_skipped": 0,
+              "before_log": 0
             },
             {
               "view": "visits",
@@ -119,7 +122,8 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "filtered": 0,
               "expression_failed": 0,
               "nan_skipped": 0,
-              "too_long_skipped": 0
+              "too_long_skipped": 0,
+              "before_log": 0
             }
           ]
         }

@@ -6,9 +6,10 @@ use arrow::record_batch::RecordBatch;
 
 use super::{EVENT_TIME, Entrants, ORDER, PLACE, POSITION};
 use crate::kernel::aggregate::Stamp;
-use crate::kernel::engine::Walk;
 use crate::kernel::engine::column::Inputs;
+use crate::kernel::engine::{Part, Walk};
 use crate::kernel::key::Origin;
+use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::EventTime;
 
 pub struct Sorted {
@@ -48,11 +49,20 @@ impl Sorted {
 
     /// Folds a row into the walk of its entity, which reads no earlier than `as_of` next.
     pub fn fold(&self, row: usize, walk: &mut Walk, as_of: EventTime) {
+        walk.fold(&self.inputs, row, self.stamp(row), as_of);
+    }
+
+    /// Folds a row into the part of its entity.
+    pub fn apply(&self, row: usize, view: &ViewPlan, part: &mut Part) {
+        part.update(view, &self.inputs, row, self.stamp(row));
+    }
+
+    fn stamp(&self, row: usize) -> Stamp {
         let event_time = EventTime::unchecked(self.event_times.value(row));
         let origin = match &self.origins {
             Some((places, positions)) => Origin::of_words(places.value(row), positions.value(row)),
             None => ANYWHERE,
         };
-        walk.fold(&self.inputs, row, Stamp { event_time, origin }, as_of);
+        Stamp { event_time, origin }
     }
 }

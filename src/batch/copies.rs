@@ -11,8 +11,7 @@ use datafusion_physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::StreamExt;
 
-use super::ordering;
-use super::properties::unordered;
+use crate::batch::{ordering, unordered};
 use crate::kernel::engine::entrants::{Copies, Entrants, ORDER};
 
 #[derive(Debug)]

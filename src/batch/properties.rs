@@ -8,7 +8,7 @@ use datafusion_physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion_physical_plan::{Partitioning, PlanProperties};
 
 /// Of an operator that ends, gives rows as it goes, and promises no order of them.
-pub(super) fn unordered(schema: SchemaRef, partitioning: Partitioning) -> Arc<PlanProperties> {
+pub fn unordered(schema: SchemaRef, partitioning: Partitioning) -> Arc<PlanProperties> {
     let equivalences = EquivalenceProperties::new(schema);
     Arc::new(PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, Boundedness::Bounded))
 }

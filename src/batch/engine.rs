@@ -11,6 +11,8 @@ use datafusion_execution::memory_pool::FairSpillPool;
 use datafusion_execution::runtime_env::RuntimeEnvBuilder;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::batch::Error;
+
 /// What one job may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
@@ -32,14 +34,15 @@ impl Default for Resources {
     }
 }
 
-pub(super) struct Engine {
+pub struct Engine {
     pub runtime: Runtime,
     pub context: Arc<TaskContext>,
 }
 
 impl Engine {
-    pub fn start(resources: Resources) -> Result<Engine, DataFusionError> {
-        let runtime = Builder::new_multi_thread().worker_threads(resources.threads.get()).build()?;
+    pub fn start(resources: Resources) -> Result<Engine, Error> {
+        let runtime = Builder::new_multi_thread().worker_threads(resources.threads.get()).build();
+        let runtime = runtime.map_err(DataFusionError::from)?;
         let pool = Arc::new(FairSpillPool::new(resources.memory_bytes));
         let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
         let config = SessionConfig::new()

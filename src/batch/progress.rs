@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub struct Progress {
     done: AtomicUsize,
     moved: Notify,
 }

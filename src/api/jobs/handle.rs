@@ -1,0 +1,115 @@
+//! What a running job and those who ask about it share: how far it is, and whether it is to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use crate::kernel::time::EventTime;
+use crate::telemetry::Watch;
+
+#[derive(Clone, Default)]
+pub struct Handle(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    /// From 0 to 1, as bits.
+    progress: AtomicU64,
+    rows: AtomicU64,
+    /// In microseconds; 0: it still waits for its turn.
+    began: AtomicI64,
+    is_resumable: bool,
+    cancelled: AtomicBool,
+    left: AtomicBool,
+}
+
+/// How fast a job goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    pub rows: u64,
+    pub rows_per_second: f64,
+    /// If it goes on as it went so far.
+    pub seconds_left: Option<f64>,
+}
+
+impl Handle {
+    pub(super) fn new(is_resumable: bool) -> Handle {
+        Handle(Arc::new(Told { is_resumable, ..Told::default() }))
+    }
+
+    /// Runs a job that can be followed and stopped.
+    pub fn watched<T>(&self, job: impl FnOnce(Watch<'_>) -> T) -> T {
+        let progress = |done: f64| self.0.progress.store(done.to_bits(), Ordering::Relaxed);
+        let counted = |rows| {
+            self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        };
+        let cancelled = || self.is_cancelled();
+        job(Watch::new(&progress, &cancelled).counting(&counted))
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops the job here; one that can be taken up elsewhere stays one that runs.
+    pub(super) fn leave(&self) {
+        self.0.left.store(self.0.is_resumable && !self.is_cancelled(), Ordering::Relaxed);
+        self.cancel();
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.0.left.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begin(&self, now: EventTime) {
+        self.0.began.store(now.micros(), Ordering::Relaxed);
+    }
+
+    pub(super) fn progress(&self) -> f64 {
+        f64::from_bits(self.0.progress.load(Ordering::Relaxed))
+    }
+
+    /// `None`: it has not begun.
+    pub(super) fn pace(&self, now: EventTime) -> Option<Pace> {
+        let began = Some(self.0.began.load(Ordering::Relaxed)).filter(|began| *began != 0)?;
+        let seconds = (now.micros() - began).max(1) as f64 / 1e6;
+        let (rows, progress) = (self.0.rows.load(Ordering::Relaxed), self.progress());
+        let seconds_left = (progress > 0.0).then(|| seconds * (1.0 - progress) / progress);
+        Some(Pace { rows, rows_per_second: rows as f64 / seconds, seconds_left })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_a_quarter_done_takes_three_times_as_long_again() {
+        let handle = Handle::new(false);
+        assert_eq!(handle.pace(EventTime::unchecked(5_000_000)), None);
+        handle.begin(EventTime::unchecked(1_000_000));
+        let stopped = handle.watched(|watch| {
+            watch.count(80);
+            watch.at(1, 4)
+        });
+        assert!(stopped.is_ok());
+        let pace = Pace { rows: 80, rows_per_second: 20.0, seconds_left: Some(12.0) };
+        assert_eq!(handle.pace(EventTime::unchecked(5_000_000)), Some(pace));
+    }
+
+    #[test]
+    fn what_can_be_taken_up_elsewhere_is_left_unless_somebody_cancelled_it() {
+        let outcome = |is_resumable, cancel: bool| {
+            let handle = Handle::new(is_resumable);
+            if cancel {
+                handle.cancel();
+            }
+            handle.leave();
+            assert!(handle.is_cancelled());
+            handle.is_left()
+        };
+        assert!(outcome(true, false) && !outcome(false, false) && !outcome(true, true));
+    }
+}

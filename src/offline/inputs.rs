@@ -1,0 +1,211 @@
+//! Files that definitions name: below the input roots, on disk or in an object store, and nowhere else.
+//!
+//! ```text
+//! history/dt=*/*.parquet              below the first root that is a folder
+//! /data/history/2025.csv              where a root is /data
+//! s3://bucket/history/*.parquet       where a root is s3://bucket or s3://bucket/history
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::offline::Error;
+use crate::offline::folder::Bucket;
+
+/// Where may be read. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    roots: Arc<[String]>,
+}
+
+/// A file that may be read.
+#[derive(Clone, Debug)]
+pub struct InputFile {
+    name: String,
+    size: Option<u64>,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Disk(PathBuf),
+    Bucket(Bucket),
+}
+
+/// A file that is open, or was read whole.
+pub(super) enum Opened {
+    File(File),
+    Bytes(Bytes),
+}
+
+impl Inputs {
+    /// Folders, and URLs of object stores.
+    pub fn new(roots: impl IntoIterator<Item = String>) -> Inputs {
+        Inputs { roots: roots.into_iter().collect() }
+    }
+
+    /// The files that a path with `*` in its names is one of, in the order of their names; one at least.
+    pub fn files(&self, pattern: &str) -> Result<Vec<InputFile>, Error> {
+        let files = match pattern.split_once("://") {
+            Some((scheme, place)) => self.in_bucket(pattern, scheme, place)?,
+            None => self.on_disk(pattern)?,
+        };
+        match files.is_empty() {
+            true => Err(refused(pattern, "there is no such file")),
+            false => Ok(files),
+        }
+    }
+
+    fn on_disk(&self, pattern: &str) -> Result<Vec<InputFile>, Error> {
+        let folders: Vec<&String> = self.roots.iter().filter(|root| !root.contains("://")).collect();
+        let first = folders.first().ok_or_else(|| refused(pattern, "no input root is a folder"))?;
+        let (start, names) = match pattern.strip_prefix('/') {
+            Some(names) => (PathBuf::from("/"), names),
+            None => (PathBuf::from(first), pattern),
+        };
+        let mut found = Vec::new();
+        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
+        walk(start, &names, &mut |path| found.push(path)).map_err(|error| refused(pattern, &error.to_string()))?;
+        let roots: Vec<PathBuf> = folders.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
+        found.into_iter().map(|path| disk_file(path, &roots)).collect()
+    }
+
+    fn in_bucket(&self, pattern: &str, scheme: &str, place: &str) -> Result<Vec<InputFile>, Error> {
+        let is_below =
+            |root: &String| pattern.strip_prefix(root.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
+        if !self.roots.iter().any(is_below) {
+            return Err(refused(pattern, "it is below no input root: add its bucket to `input_roots`"));
+        }
+        let (bucket, names) = place.split_once('/').unwrap_or((place, ""));
+        let bucket = Bucket::open(scheme, bucket)?;
+        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
+        let mut found = Vec::new();
+        walk_bucket(&bucket, String::new(), &names, &mut found)?;
+        let file = |name: String| InputFile { name, size: None, place: Place::Bucket(bucket.clone()) };
+        Ok(found.into_iter().map(file).collect())
+    }
+}
+
+impl InputFile {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is cheap to know.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    pub(super) fn open(&self) -> Result<Opened, Error> {
+        match &self.place {
+            Place::Disk(path) => {
+                File::open(path).map(Opened::File).map_err(|error| refused(&self.name, &error.to_string()))
+            }
+            Place::Bucket(bucket) => Ok(Opened::Bytes(bucket.read(&self.name)?)),
+        }
+    }
+}
+
+/// A link may lead out of the roots.
+fn disk_file(path: PathBuf, roots: &[PathBuf]) -> Result<InputFile, Error> {
+    let name = path.display().to_string();
+    let cannot = |error: io::Error| refused(&name, &error.to_string());
+    let real = fs::canonicalize(&path).map_err(cannot)?;
+    if !roots.iter().any(|root| real.starts_with(root)) {
+        return Err(refused(&name, "it is below no input root: add its folder to `input_roots`"));
+    }
+    let size = Some(fs::metadata(&real).map_err(cannot)?.len());
+    Ok(InputFile { name, size, place: Place::Disk(real) })
+}
+
+fn walk(at: PathBuf, names: &[&str], found: &mut dyn FnMut(PathBuf)) -> io::Result<()> {
+    let Some((name, rest)) = names.split_first() else {
+        if at.is_file() {
+            found(at);
+        }
+        return Ok(());
+    };
+    if !name.contains('*') {
+        return walk(at.join(name), rest, found);
+    }
+    let mut entries: Vec<String> = Vec::new();
+    for entry in if at.is_dir() { Some(fs::read_dir(&at)?) } else { None }.into_iter().flatten() {
+        entries.extend(entry?.file_name().into_string().ok());
+    }
+    entries.sort_unstable();
+    entries.retain(|entry| matches(name, entry));
+    entries.into_iter().try_for_each(|entry| walk(at.join(entry), rest, found))
+}
+
+fn walk_bucket(bucket: &Bucket, at: String, names: &[&str], found: &mut Vec<String>) -> Result<(), Error> {
+    let Some((name, rest)) = names.split_first() else {
+        found.push(at);
+        return Ok(());
+    };
+    let mut entries = bucket.list(&at)?;
+    entries.retain(|entry| matches(name, entry));
+    let inside = |entry: String| if at.is_empty() { entry } else { format!("{at}/{entry}") };
+    entries.into_iter().try_for_each(|entry| walk_bucket(bucket, inside(entry), rest, found))
+}
+
+/// Whether a name is what `pattern` says, in which `*` is any text. Hidden files are none.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().expect("a split has a part");
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last) && !name.starts_with('.')
+}
+
+fn refused(path: &str, detail: &str) -> Error {
+    Error::Input { path: path.to_owned(), detail: detail.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn found(roots: &[&Path], pattern: &str) -> Result<Vec<String>, String> {
+        let inputs = Inputs::new(roots.iter().map(|root| root.display().to_string()));
+        let files = inputs.files(pattern).map_err(|error| error.to_string())?;
+        let name = |file: &InputFile| Path::new(file.name()).file_name().map(|it| it.to_string_lossy().into_owned());
+        Ok(files.iter().filter_map(name).collect())
+    }
+
+    #[test]
+    fn stars_stand_for_any_part_of_a_name() {
+        let cases = [("*.csv", "a.csv"), ("a*", "a"), ("*", "x"), ("a*b*c", "aXbbc"), ("ab", "ab")];
+        assert!(cases.iter().all(|(pattern, name)| matches(pattern, name)));
+        let cases = [("*.csv", "a.csv2"), ("a*a", "a"), ("*", ".hidden"), ("a*b*c", "acb"), ("ab", "abc")];
+        assert!(!cases.iter().any(|(pattern, name)| matches(pattern, name)));
+    }
+
+    #[test]
+    fn files_come_in_order_and_from_below_the_roots_alone() {
+        let (root, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        for path in ["history/dt=2/b.csv", "history/dt=1/c.csv", "history/dt=1/a.csv", "history/dt=1/x.txt"] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs::write(path, "").expect("written");
+        }
+        assert_eq!(found(&[root.path()], "history/dt=*/*.csv").expect("found"), ["a.csv", "c.csv", "b.csv"]);
+        let whole = root.path().join("history/dt=1/a.csv").display().to_string();
+        assert_eq!(found(&[root.path()], &whole).expect("found"), ["a.csv"]);
+        assert!(found(&[outside.path()], &whole).expect_err("refused").ends_with("add its folder to `input_roots`"));
+        assert!(found(&[root.path()], "none/*.csv").expect_err("refused").ends_with("there is no such file"));
+        std::os::unix::fs::symlink(&whole, outside.path().join("link.csv")).expect("linked");
+        assert!(found(&[outside.path()], "link.csv").expect_err("refused").contains("below no input root"));
+        let bucket = found(&[root.path()], "s3://bucket/a.csv").expect_err("refused");
+        assert!(bucket.ends_with("add its bucket to `input_roots`"), "{bucket}");
+    }
+}
