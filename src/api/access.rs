@@ -4,26 +4,20 @@
 //! unless it was told otherwise. Once the project has had a key, it is closed to everybody without one, for good: when
 //! the last key is revoked, the way in is `freshet keys create --local`, for those who can write to the registry.
 //!
-//! Keys are looked up in memory. The registry is asked twice a second whether they have changed; while it is away, they
-//! stay as they were last read.
+//! Keys are looked up in memory, as [`Access::refresh`] last read them: twice a second at the least, if they have changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{Mutex, watch};
-use tokio::time::MissedTickBehavior;
 
 use crate::api::problem::Problem;
 use crate::kernel::name::Name;
 use crate::registry::access::{ApiKey, Digest, KeyText, Scope};
 use crate::registry::{self, Registry};
-
-/// How often other processes are asked for keys that they made or revoked, at the least.
-const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// The keys of a project. Clones share them.
 #[derive(Clone)]
@@ -63,33 +57,6 @@ impl Access {
         let valid = keys.into_iter().filter(|key| key.revoked.is_none());
         let by_id = valid.map(|key| (key.id.clone(), Arc::new(key))).collect();
         self.ring.send_replace(Arc::new(Ring { by_id, is_closed }));
-        Ok(())
-    }
-
-    /// Learns of keys that others made or revoked, until `closing`; asks at least twice a second.
-    pub async fn follow(&self, registry: &dyn Registry, every: Duration, closing: impl Future<Output = ()>) {
-        let mut closing = std::pin::pin!(closing);
-        let mut ticks = tokio::time::interval(every.min(ASK_EVERY));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut told) = (None, false);
-        loop {
-            tokio::select! { () = &mut closing => return, _ = ticks.tick() => {} }
-            match self.catch_up(registry, &mut seen).await {
-                Err(error) if !told => tracing::warn!(%error, "API keys stay as they were last read; trying again"),
-                _ => {}
-            }
-            told = seen.is_none();
-        }
-    }
-
-    /// `seen` is none where the keys may be older than the registry's.
-    async fn catch_up(&self, registry: &dyn Registry, seen: &mut Option<u64>) -> Result<(), registry::Error> {
-        let before = seen.take();
-        let changes = registry.changes().await?;
-        if before != Some(changes) {
-            self.refresh(registry).await?;
-        }
-        *seen = Some(changes);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What runs beside requests: in every role, in the stream's, in the archive's.
+//! What runs beside requests: in the stream's role, in the archive's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use crate::api::{Access, Phase};
+use crate::api::Phase;
 use crate::app::backends::Backends;
 use crate::app::promote::Promoter;
 use crate::app::retire::remove_retired;
@@ -25,27 +25,6 @@ use crate::stream;
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 impl App {
-    /// What other processes apply and promote is seen here too, and which keys they make and revoke. A registry in a
-    /// file has no other service, but commands that make keys; and a caller may break off between the commit of an apply
-    /// and its end, so that this process hears of it here.
-    pub(super) fn run_follow(
-        &mut self,
-        config: &Config,
-        backends: &Backends,
-        catalogues: &Catalogues,
-        access: &Access,
-    ) {
-        let (every, registry) = (config.registry_poll, backends.registry.clone());
-        let (catalogues, access) = (catalogues.clone(), access.clone());
-        let (no_more_keys, no_more_changes) = (self.life.reaches(Phase::Closing), self.life.reaches(Phase::Closing));
-        self.run(async move {
-            let keys = access.follow(&*registry, every, no_more_keys);
-            let changes = catalogues.follow(&*registry, every, no_more_changes);
-            tokio::join!(keys, changes);
-            Ok(())
-        });
-    }
-
     /// The fold, and what belongs to it: the step to Live, and the rows that go.
     pub(super) fn run_stream(
         &mut self,

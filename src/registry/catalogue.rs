@@ -1,10 +1,8 @@
 //! What is applied, compiled: one immutable snapshot for each lookup, replaced as a whole when something changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use crate::kernel::definition::{self, Diagnostic, SourceText};
 use crate::kernel::name::Name;
@@ -181,34 +179,6 @@ impl Catalogues {
         if !self.current().is_of(revision.as_ref().map_or(0, |revision| revision.number), &versions) {
             let catalogue = Catalogue::compile(registry, revision, &versions).await?;
             self.current.send_replace(Arc::new(catalogue));
-        }
-        Ok(())
-    }
-
-    /// Asks every so often whether another process has applied or promoted something, until `closing`. While the
-    /// registry is away, or holds what this release cannot read, the snapshot stays; that is told once.
-    pub async fn follow(&self, registry: &dyn Registry, every: Duration, closing: impl Future<Output = ()>) {
-        let mut closing = std::pin::pin!(closing);
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut told) = (None, false);
-        loop {
-            tokio::select! { () = &mut closing => return, _ = ticks.tick() => {} }
-            match self.catch_up(registry, &mut seen).await {
-                Ok(()) if told => tracing::info!("definitions are read from the registry again"),
-                Ok(()) => {}
-                Err(_) if told => continue,
-                Err(error) => tracing::warn!(%error, "definitions stay as they were last read; trying again"),
-            }
-            told = false;
-        }
-    }
-
-    async fn catch_up(&self, registry: &dyn Registry, seen: &mut Option<u64>) -> Result<(), Error> {
-        let changes = registry.changes().await?;
-        if *seen != Some(changes) {
-            self.refresh(registry).await?;
-            *seen = Some(changes);
         }
         Ok(())
     }
@@ -413,39 +383,6 @@ features:
         apply_to(&*registry, &catalogues, shop("1h")).await;
         assert!(heard.has_changed().expect("open"));
         assert_eq!(heard.borrow_and_update().revision, 1);
-    }
-
-    #[tokio::test]
-    async fn what_another_process_applies_and_promotes_is_seen_by_those_that_follow() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (ours, theirs) = (registry(&folder).await, registry(&folder).await);
-        let catalogues = Catalogues::load(&*ours).await.expect("loads");
-        let mut heard = catalogues.subscribe();
-        let changes = async {
-            let other = Catalogues::load(&*theirs).await.expect("loads");
-            apply_to(&*theirs, &other, shop("1h")).await;
-            heard.wait_for(|catalogue| catalogue.revision == 1).await.expect("open");
-            let version = other.current().versions[0].view.fingerprint;
-            theirs.promote(version, 0, now()).await.expect("promotes");
-            heard.wait_for(|catalogue| catalogue.serving("activity").is_some()).await.expect("open");
-        };
-        catalogues.follow(&*ours, Duration::from_millis(1), changes).await;
-    }
-
-    #[tokio::test]
-    async fn a_registry_that_fails_leaves_the_snapshot_and_is_caught_up_with_later() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("registry.db");
-        let registry = SqliteRegistry::open(&file, &"shop".parse().expect("a name")).await.expect("opens");
-        let catalogues = Catalogues::load(&registry).await.expect("loads");
-        let mut seen = None;
-        catalogues.catch_up(&registry, &mut seen).await.expect("nothing to catch up with");
-        registry.apply(0, &shop("1 fortnight"), "ada", &[], now()).await.expect("applies");
-        catalogues.catch_up(&registry, &mut seen).await.expect_err("not readable");
-        assert_eq!(catalogues.current().revision, 0);
-        registry.apply(1, &shop("1h"), "ada", &[], now()).await.expect("applies");
-        catalogues.catch_up(&registry, &mut seen).await.expect("readable");
-        assert_eq!(catalogues.current().revision, 2);
     }
 
     #[tokio::test]
