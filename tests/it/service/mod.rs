@@ -11,6 +11,7 @@ mod ingest;
 mod jobs;
 mod limits;
 mod lookups;
+mod program;
 mod rebuilds;
 mod system;
 mod tls;
