@@ -37,11 +37,13 @@ use crate::telemetry::metrics::Metrics;
 
 use backends::Backends;
 pub use backends::registry;
+use follow::Follower;
 use life::Life;
 use server::Connections;
 
 mod backends;
 mod drivers;
+mod follow;
 mod life;
 mod patient;
 mod promote;
@@ -228,7 +230,8 @@ impl App {
         let Backends { log, online, registry, folder } = backends;
         let clock = Clock::System;
         let catalogues = Catalogues::load(&**registry).await?;
-        self.run_follow(config, backends, &catalogues, &access);
+        let follower = Follower::new(registry.clone(), access.clone(), catalogues.clone());
+        self.run(follower.run(config.registry_poll, self.life.reaches(Phase::Closing)).map(Ok));
         let (sampler, logged) = Sampler::new(config.parity_sample);
         let archived = archive::Progress::default();
         let (jobs, queued) = Jobs::new(registry.clone(), clock.clone());

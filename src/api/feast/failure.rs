@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::api::gate::Form;
 use crate::api::problem::Problem;
 use crate::event_log;
+use crate::kernel::name::Name;
 use crate::serving;
 
 /// JSON as text within a JSON string: `module`, `class` and `message` of one of Feast's errors.
@@ -78,6 +79,11 @@ impl Failure {
 
     pub fn not_found(class: Class, message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::NOT_FOUND, class, message)
+    }
+
+    pub fn no_view(name: &str, project: &Name) -> Failure {
+        let message = format!("Feature view {name} does not exist in project {project}");
+        Failure::not_found(Class::FeatureViewNotFound, message)
     }
 }
 

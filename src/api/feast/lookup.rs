@@ -111,10 +111,7 @@ fn feature(plan: &Plan, project: &Name, text: &str) -> Result<FeatureRef, Failur
         let message = format!("Invalid feature reference '{text}'. Expected format: '<feature_view>:<feature>'");
         return Err(Failure::bad_request(message));
     };
-    let Some(view) = plan.view(view_name) else {
-        let message = format!("Feature view {view_name} does not exist in project {project}");
-        return Err(Failure::not_found(Class::FeatureViewNotFound, message));
-    };
+    let view = plan.view(view_name).ok_or_else(|| Failure::no_view(view_name, project))?;
     let Some(feature) = view.features.iter().find(|feature| feature.name == *name) else {
         let message = format!("Feature {name} does not exist in feature view {view_name}");
         return Err(Failure::not_found(Class::ObjectNotFound, message));

@@ -17,7 +17,7 @@ use crate::api::State;
 use crate::api::access::Caller;
 use crate::kernel::plan::{FeaturePlan, ViewPlan};
 
-use super::failure::{Class, Failure, FeastFailure};
+use super::failure::{Failure, FeastFailure};
 use super::frame::{CREATED, EVENT_TIMESTAMP, FeastColumn, Frame};
 use super::parse;
 use super::push::append;
@@ -52,10 +52,7 @@ pub(super) async fn write(
     let asked: FeastWrite = parse(body)?;
     let catalogue = state.catalogues.current();
     let name = asked.feature_view_name;
-    let view = catalogue.plan.view(&name).ok_or_else(|| {
-        let message = format!("Feature view {name} does not exist in project {}", state.project);
-        Failure::not_found(Class::FeatureViewNotFound, message)
-    })?;
+    let view = catalogue.plan.view(&name).ok_or_else(|| Failure::no_view(&name, &state.project))?;
     caller.require_source(view.source.name.as_str())?;
     let frame = Frame::parse(asked.df)?;
     let fields: Vec<Option<usize>> = frame.names().map(|column| field(view, column)).collect::<Result<_, _>>()?;
