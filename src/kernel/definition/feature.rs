@@ -29,7 +29,7 @@ pub(super) fn read(item: &Entry, columns: Option<&[Column]>, found: &mut Finding
     let mistakes_before = found.count();
     let name_entry = fields.required("name", "views");
     let name = name_entry.as_ref().and_then(|entry| entry.name(found));
-    let description = fields.optional("description").and_then(|entry| entry.text("text", found)).map(str::to_owned);
+    let (description, deprecated) = (fields.words("description", found), fields.deprecated(found));
     let windows = fields.optional("windows").map(|entry| windows::read(&entry, found));
     let refused = refuse_unbuilt(&mut fields, found);
     let call = call(&mut fields, columns, refused, found);
@@ -43,7 +43,7 @@ pub(super) fn read(item: &Entry, columns: Option<&[Column]>, found: &mut Finding
     if found.count() > mistakes_before {
         return Vec::new();
     }
-    let template = Feature { name, call, column, window: None, default, description };
+    let template = Feature { name, call, column, window: None, default, description, deprecated };
     match windows.flatten() {
         None => vec![(name_entry.node.place, template)],
         Some(windows) => windows.iter().filter_map(|window| over(&template, window, found)).collect(),

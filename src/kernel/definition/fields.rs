@@ -73,10 +73,24 @@ impl<'n> Fields<'n> {
     }
 
     pub fn about(&mut self, found: &mut Findings) -> Description {
-        let mut text = |key| self.optional(key).and_then(|entry| entry.text("text", found)).map(str::to_owned);
-        let (description, owner) = (text("description"), text("owner"));
+        let (description, owner) = (self.words("description", found), self.words("owner", found));
         let tags = self.optional("tags").and_then(|entry| tags(&entry, found)).unwrap_or_default();
-        Description { description, owner, tags }
+        Description { description, owner, tags, deprecated: self.deprecated(found) }
+    }
+
+    /// Text for people.
+    pub fn words(&mut self, key: &'static str, found: &mut Findings) -> Option<String> {
+        self.optional(key).and_then(|entry| entry.text("text", found)).map(str::to_owned)
+    }
+
+    pub fn deprecated(&mut self, found: &mut Findings) -> Option<String> {
+        let entry = self.optional("deprecated")?;
+        let text = entry.text("words on what to use instead", found)?;
+        if matches!(text, "true" | "false") {
+            let help = "write what to use instead, and until when: `deprecated: use views_1h, gone in March`";
+            found.mistake(entry.node.place, format!("`deprecated` is a message, not `{text}`"), help);
+        }
+        Some(text.to_owned())
     }
 
     /// Records the keys that nobody asked for, and those that are missing unless one of the former is meant.

@@ -72,6 +72,8 @@ pub struct Description {
     pub description: Option<String>,
     pub owner: Option<String>,
     pub tags: BTreeMap<String, String>,
+    /// What to use instead, until when: for services that use it.
+    pub deprecated: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +251,7 @@ pub struct Feature {
     pub window: Option<Sliding>,
     pub default: Option<Value>,
     pub description: Option<String>,
+    pub deprecated: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

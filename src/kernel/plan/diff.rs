@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kernel::definition::{Entity, FeatureService, Source, SourceField};
-use crate::kernel::name::Name;
+use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::compatibility::{Refusal, broken_rules};
 use crate::kernel::plan::fingerprint::{Facts, facts};
 use crate::kernel::plan::{FeaturePlan, Fingerprint, Plan, ViewPlan};
@@ -80,6 +80,26 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
     Diff { changes, refusals }
 }
 
+/// The features that a view or a service has in `old` and, changed or removed, no longer in `new`: whoever asks for one
+/// gets an error.
+pub fn lost_features(old: &Plan, new: &Plan, change: &Change) -> Vec<FeatureRef> {
+    let features = |plan: &Plan| features_of(plan, change.kind, change.name.as_str());
+    let kept = features(new);
+    features(old).into_iter().filter(|feature| !kept.contains(feature)).collect()
+}
+
+fn features_of(plan: &Plan, kind: &str, name: &str) -> Vec<FeatureRef> {
+    let of_view = |view: &Arc<ViewPlan>| {
+        let of = |it: &FeaturePlan| FeatureRef { view: view.name.clone(), feature: it.name.clone() };
+        view.features.iter().map(of).collect()
+    };
+    match kind {
+        "feature_view" => plan.view(name).map(of_view).unwrap_or_default(),
+        "feature_service" => plan.service(name).map(|service| service.features.clone()).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
 /// The changes of one kind. `effect` compares two elements of one name; `None`: nothing changes.
 fn compare<T>(
     kind: &'static str,
@@ -112,10 +132,10 @@ fn view(old: &ViewPlan, new: &ViewPlan) -> Option<Effect> {
         let reasons = differences(&facts(old), &facts(new));
         return Some(Effect::Recomputed { from: old.fingerprint, to: new.fingerprint, reasons });
     }
-    let descriptions = |view: &ViewPlan| -> Vec<Option<String>> {
-        view.features.iter().map(|feature| feature.description.clone()).collect()
+    let words = |view: &ViewPlan| -> Vec<[Option<String>; 2]> {
+        view.features.iter().map(|feature| [feature.description.clone(), feature.deprecated.clone()]).collect()
     };
-    let same_words = old.about == new.about && descriptions(old) == descriptions(new);
+    let same_words = old.about == new.about && words(old) == words(new);
     let reasons = differences(&reading(old), &reading(new));
     let changed = (!reasons.is_empty()).then_some(Effect::Changed { reasons });
     changed.or((!same_words).then_some(Effect::Described))

@@ -2,16 +2,11 @@
 
 use std::fmt::{self, Write};
 
+use crate::kernel::plan::cost::{grid_tiles, state_cost, tiles_over};
 use crate::kernel::plan::fingerprint::computation;
 use crate::kernel::plan::{FeaturePlan, Grid, ViewPlan};
 use crate::kernel::time::Micros;
 use crate::kernel::window::Sliding;
-
-/// What a tile takes besides its slots, encoded: its start, as a difference.
-const TILE_BYTES: i64 = 2;
-
-/// What a slot takes, encoded: an exact sum of prices, a small count and the like.
-const SLOT_BYTES: i64 = 10;
 
 pub fn explain(view: &ViewPlan) -> String {
     let mut text = String::new();
@@ -38,9 +33,9 @@ fn write_view(view: &ViewPlan, out: &mut String) -> fmt::Result {
     for (index, grid) in view.grids.iter().enumerate() {
         write_grid(view, index, grid, out)?;
     }
-    let most: i64 = view.grids.iter().map(grid_bytes).sum();
-    writeln!(out, "state for a busy entity: {} tiles, about {}", tiles_in_all(view), bytes(most))?;
-    if view.grids.iter().flat_map(|grid| &grid.slots).any(|slot| slot.keeps_values) {
+    let cost = state_cost(view);
+    writeln!(out, "state for a busy entity: {} tiles, about {}", cost.tiles, bytes(cost.bytes))?;
+    if cost.keeps_values {
         writeln!(out, "  and the values that are kept (first, last, distinct and the like)")?;
     }
     Ok(())
@@ -59,27 +54,8 @@ fn write_grid(view: &ViewPlan, index: usize, grid: &Grid, out: &mut String) -> f
     Ok(())
 }
 
-/// The most tiles that a window covers at any as-of: its start is rounded down, so it begins within one tile and
-/// ends within another.
 fn window_tiles(window: Sliding) -> i64 {
     tiles_over(window.length, window.hop)
-}
-
-fn tiles_over(length: Micros, hop: Micros) -> i64 {
-    length.get() / hop.get() + i64::from(length.get() % hop.get() != 0) + 1
-}
-
-fn grid_tiles(grid: &Grid) -> i64 {
-    // A reach is length and hop.
-    grid.hop.zip(grid.reach).map_or(1, |(hop, reach)| tiles_over(reach, hop) - 1)
-}
-
-fn grid_bytes(grid: &Grid) -> i64 {
-    grid_tiles(grid) * (TILE_BYTES + SLOT_BYTES * grid.slots.len() as i64)
-}
-
-fn tiles_in_all(view: &ViewPlan) -> i64 {
-    view.grids.iter().map(grid_tiles).sum()
 }
 
 fn bytes(count: i64) -> String {

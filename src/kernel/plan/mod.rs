@@ -1,6 +1,8 @@
 //! Checked definitions → what to compute: slots, grids of tiles, and a fingerprint over all that changes a value.
 
 mod compatibility;
+mod cost;
+mod deprecation;
 mod diff;
 mod explain;
 mod fingerprint;
@@ -22,7 +24,9 @@ use crate::kernel::value::{Value, ValueType};
 use crate::kernel::window::Sliding;
 
 pub use compatibility::Refusal;
-pub use diff::{Change, Diff, Effect, diff};
+pub use cost::{StateCost, state_cost};
+pub use deprecation::{DeprecatedUse, deprecated_uses};
+pub use diff::{Change, Diff, Effect, diff, lost_features};
 pub use explain::explain;
 
 /// Raised when the meaning of a value changes, so that versions of a view are recomputed.
@@ -124,6 +128,7 @@ pub struct FeaturePlan {
     pub window: Option<Sliding>,
     pub default: Option<Value>,
     pub description: Option<String>,
+    pub deprecated: Option<String>,
 }
 
 /// Has no `Result`: [`crate::kernel::definition::parse`] left nothing to refuse.
@@ -175,6 +180,7 @@ fn feature_plan(feature: &Feature, grid: usize, slot: usize) -> FeaturePlan {
         window: feature.window,
         default: feature.default.clone(),
         description: feature.description.clone(),
+        deprecated: feature.deprecated.clone(),
     }
 }
 

@@ -264,6 +264,43 @@ fn changed_values_are_told_from_changed_reads_and_changed_words() {
 }
 
 #[test]
+fn a_change_names_the_features_that_it_takes_away() {
+    let lost = |old: &Plan, new: &Plan| -> Vec<String> {
+        let diff = diff(old, new);
+        let lost = |change: &Change| {
+            let lost = lost_features(old, new, change).iter().map(ToString::to_string).collect::<Vec<_>>();
+            format!("{}: {}", change.name, lost.join(" "))
+        };
+        diff.changes.iter().map(lost).collect()
+    };
+    let shorter = changed(&[("[1h, 7d]", "[7d]")]);
+    assert_eq!(lost(&plan(BASE), &shorter), ["activity: activity:spend_1h", "model: activity:spend_1h"]);
+    assert_eq!(lost(&shorter, &plan(BASE)), ["activity: ", "model: "], "what is added takes nothing away");
+    let without = changed(&[("---\nkind: feature_service\nname: model\nfeatures: [activity]\n", "")]);
+    let all = "model: activity:spend_1h activity:spend_7d activity:views_1h";
+    assert_eq!(lost(&plan(BASE), &without), [all]);
+}
+
+#[test]
+fn a_service_is_told_once_of_each_deprecated_thing_that_it_stands_on() {
+    let uses = |changes: &[(&str, &str)]| -> Vec<String> {
+        deprecated_uses(&changed(changes)).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(uses(&[]), Vec::<String>::new());
+    let feature = ("default: 0", "default: 0, deprecated: count them yourself");
+    let source = ("topic: user-clicks", "topic: user-clicks\ndeprecated: gone in May");
+    assert_eq!(
+        uses(&[feature, source]),
+        [
+            "feature service `model` uses the deprecated source `clicks`: gone in May",
+            "feature service `model` uses the deprecated feature `activity:views_1h`: count them yourself",
+        ]
+    );
+    let service = ("name: model", "name: model\ndeprecated: ask ranker");
+    assert_eq!(uses(&[feature, source, service]), Vec::<String>::new(), "it is on its way out itself");
+}
+
+#[test]
 fn a_schema_changes_as_its_compatibility_allows() {
     let required = [("note, type: string", "note, type: string, required: true")];
     check_diff(

@@ -156,7 +156,15 @@ impl Draw {
         let window = if lifetimes && self.rng.bool() { None } else { Some(self.pick(windows)) };
         let written = window.map_or(String::new(), |window| format!("_{}", window.length));
         let name = name(&format!("f{index}{written}"));
-        Feature { name, call, column: column.map(|it| it + DRAWN), window, default, description: None }
+        Feature {
+            name,
+            call,
+            column: column.map(|it| it + DRAWN),
+            window,
+            default,
+            description: None,
+            deprecated: None,
+        }
     }
 
     fn parameter(&mut self, kind: &ParameterKind) -> Parameter {
