@@ -1,20 +1,25 @@
 //! From Building to Live: a version is served once the store has everything that the log held when the version was
-//! first seen.
+//! first seen, and is about as far as what it replaces.
 //!
 //! ```text
-//! goal: the log's ends, and history's, once ─► positions in the store, again and again ─► all there ─► complete ─► live
+//! goal: the log's ends, and history's ─► positions in the store, again and again ─► all there ─► complete ─► live
+//!        ▲                                                                             │
+//!        └──────────────── it took long: the log has gone on meanwhile ◄───────────────┘
 //! ```
 //!
+//! Without the way back, a build of an hour would be served as of an hour ago: the events that came meanwhile are read
+//! next, and until then lookups would see less than from the version before.
+//!
 //! Positions are read from the store, so any number of stream processes share the work, and each of them may be the
-//! one that promotes: every step is idempotent. A live version whose shards were emptied is made complete again the
-//! same way. A restart may take a later goal, never an earlier one than the version's beginning.
+//! one that promotes: every step is idempotent. A live or retained version whose shards were emptied is made complete
+//! again the same way. A restart may take a later goal, never an earlier one than the version's beginning.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::app::Error;
 use crate::app::backends::Backends;
@@ -32,6 +37,9 @@ use crate::registry::{Registry, VersionState};
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
 
+/// A version that has what the log held this long ago is as far as what is served, give or take a flush.
+const NEAR: Duration = Duration::from_secs(1);
+
 pub(super) struct Promoter {
     log: Arc<dyn EventLog>,
     online: Arc<dyn OnlineStore>,
@@ -39,8 +47,25 @@ pub(super) struct Promoter {
     catalogues: Catalogues,
     archive: Archive,
     clock: Clock,
-    /// The log's end of each partition, and that of history, for generations of rows that are not complete.
-    goals: HashMap<Fingerprint, Vec<(u32, u64)>>,
+    /// For generations of rows that are not complete, or not served yet.
+    goals: HashMap<Fingerprint, Goal>,
+}
+
+/// The log's end of each partition, and that of history, at one time.
+#[derive(Clone, PartialEq)]
+struct Goal {
+    places: Vec<(u32, u64)>,
+    taken: Instant,
+    /// How long it took to get to the goal before this one.
+    before: Option<Duration>,
+}
+
+impl Goal {
+    /// Whether another goal would bring a version no nearer to the log's end: it is there, or reads no faster than
+    /// events come.
+    fn is_the_last(&self, took: Duration) -> bool {
+        took <= NEAR || self.before.is_some_and(|before| took >= before.mul_f64(0.9))
+    }
 }
 
 impl Promoter {
@@ -92,15 +117,16 @@ impl Promoter {
     /// Whether the version went live.
     async fn look_at(&mut self, version: &Version) -> Result<bool, Error> {
         let Version { view, generation, state, .. } = version;
-        let is_live = *state == VersionState::Live;
-        if is_live && (!view.online || self.online.is_complete(view.rows).await?) {
+        let is_built = *state != VersionState::Building;
+        if is_built && (!view.online || self.online.is_complete(view.rows).await?) {
+            self.goals.remove(&view.rows);
             return Ok(false);
         }
-        if !self.is_caught_up(view).await? {
+        if !self.is_caught_up(view).await? || !(is_built || self.is_near(view).await?) {
             return Ok(false);
         }
         self.goals.remove(&view.rows);
-        if is_live {
+        if is_built {
             tracing::info!(view = %view.name, version = %view.fingerprint, generation, "complete again");
             return Ok(false);
         }
@@ -115,24 +141,40 @@ impl Promoter {
         if !view.online {
             return Ok(true);
         }
-        let Some(goals) = self.goals_of(view).await? else { return Ok(false) };
-        Ok(self.online.complete(view.rows, &goals).await?)
+        let Some(goal) = self.goals.get(&view.rows) else { return self.set_goal(view, None).await };
+        Ok(self.online.complete(view.rows, &goal.places).await?)
     }
 
-    /// `None`: a topic that the log does not know yet has no end that could be reached, nor has history that is still
-    /// being read.
-    async fn goals_of(&mut self, view: &ViewPlan) -> Result<Option<Vec<(u32, u64)>>, Error> {
-        if let Some(goals) = self.goals.get(&view.rows) {
-            return Ok(Some(goals.clone()));
+    /// Whether a version that is complete is no more than a moment behind the log; where it is more, it gets another goal.
+    async fn is_near(&mut self, view: &ViewPlan) -> Result<bool, Error> {
+        let Some(goal) = self.goals.get(&view.rows) else { return Ok(true) };
+        if !self.is_reached(view, goal).await? {
+            return Ok(false);
         }
-        let Ok(bounds) = self.log.bounds(&view.source.topic).await else { return Ok(None) };
-        let mut goals: Vec<(u32, u64)> = (0..).zip(bounds.iter().map(|held| held.end)).collect();
+        let took = goal.taken.elapsed();
+        if goal.is_the_last(took) { Ok(true) } else { self.set_goal(view, Some(took)).await }
+    }
+
+    /// Whether the writers of a version that is complete by an earlier goal have passed this one: a shard that has been
+    /// written tells for all of its partition, for those without events are moved on only now and then.
+    async fn is_reached(&self, view: &ViewPlan, goal: &Goal) -> Result<bool, Error> {
+        let positions = self.online.offsets(view.rows).await?;
+        let newest =
+            |partition: u32| positions.iter().filter(|(_, it, _)| *it == partition).map(|(_, _, offset)| *offset).max();
+        Ok(goal.places.iter().all(|(partition, end)| newest(*partition).is_some_and(|offset| offset >= *end)))
+    }
+
+    /// Never reached at once. A topic that the log does not know yet has no end that could be reached, nor has history
+    /// that is still being read.
+    async fn set_goal(&mut self, view: &ViewPlan, before: Option<Duration>) -> Result<bool, Error> {
+        let Ok(bounds) = self.log.bounds(&view.source.topic).await else { return Ok(false) };
+        let mut places: Vec<(u32, u64)> = (0..).zip(bounds.iter().map(|held| held.end)).collect();
         if !view.source.history.is_empty() {
-            let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(None) };
-            goals.push((HISTORY, rows));
+            let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(false) };
+            places.push((HISTORY, rows));
         }
-        self.goals.insert(view.rows, goals.clone());
-        Ok(Some(goals))
+        self.goals.insert(view.rows, Goal { places, taken: Instant::now(), before });
+        Ok(false)
     }
 }
 
@@ -141,4 +183,21 @@ pub(super) async fn history_rows(archive: &Archive, source: &Arc<Source>) -> Res
     let (archive, source) = (archive.clone(), source.clone());
     let found = spawn_blocking(move || archive.history(&source)).await.expect("a look at the archive does not panic");
     Ok(found?.map(|history| history.rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_gets_another_goal_as_long_as_that_brings_it_nearer_to_the_log() {
+        let is_the_last = |before: Option<u64>, took: u64| {
+            let before = before.map(Duration::from_secs);
+            Goal { places: Vec::new(), taken: Instant::now(), before }.is_the_last(Duration::from_secs(took))
+        };
+        assert!(is_the_last(None, 1), "it is there");
+        assert!(!is_the_last(None, 3_600), "the events of an hour came meanwhile");
+        assert!(!is_the_last(Some(3_600), 60));
+        assert!(is_the_last(Some(60), 58), "it reads no faster than events come");
+    }
 }
