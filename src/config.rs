@@ -41,6 +41,7 @@ pub struct Config {
     /// URL of a PostgreSQL; `None`: SQLite.
     pub registry: Option<String>,
     pub registry_poll: Duration,
+    pub rollback_window: Micros,
     /// Folder or URL; `None`: a folder in `data_dir`.
     pub offline: Option<String>,
     /// Below which files may be read that definitions name.
@@ -145,6 +146,7 @@ impl Config {
         let job_resources = job_resources(check);
         let parity_sample = check.number("parity_sample", 0, 1 << 40);
         let registry_poll = Duration::from_millis(check.number("registry_poll_ms", 10, 60_000));
+        let rollback_window = check.parsed("rollback_window");
         let listen = listen(check);
         let http = Http::checked(check);
         let project = check.parsed("project");
@@ -167,6 +169,7 @@ impl Config {
             redis,
             registry,
             registry_poll,
+            rollback_window: rollback_window?,
             offline,
             inputs: Inputs::new(roots(check.text("input_roots"))),
             partitions,

@@ -1,6 +1,11 @@
-//! `/v1/definitions`: what is applied, what a change would do, and applying it.
+//! `/v1/definitions`: what is applied and was, what a change would do, and applying it.
 
+mod changes;
+mod history;
+mod lineage;
 mod render;
+
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -18,8 +23,11 @@ use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::{Mistake, Problem};
 use crate::kernel::definition::SourceText;
-use crate::kernel::plan::{Change, Diff, Effect};
-use crate::registry::catalogue::{self, ApplyError, Catalogue, Planned};
+use crate::kernel::plan::Refusal;
+use crate::registry::catalogue::{self, Catalogue, Planned};
+
+use changes::Changes;
+use history::History;
 
 /// All that is applied.
 #[derive(Serialize, ToSchema)]
@@ -34,9 +42,12 @@ struct Listed {
     /// `entity`, `source`, `feature_view` or `feature_service`.
     kind: &'static str,
     name: String,
-    /// Of a view: `live`, or `building` until it has caught up with the log.
+    /// Of a view: `live`; `building` until it has caught up with the log; `rolled_back` where the version before is served.
     state: Option<&'static str>,
     owner: Option<String>,
+    tags: BTreeMap<String, String>,
+    /// What to use instead, where it is not to be used any more.
+    deprecated: Option<String>,
     description: Option<String>,
 }
 
@@ -57,24 +68,6 @@ struct File {
     text: String,
 }
 
-/// What an apply would change, or has changed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Changes {
-    /// Planned against, or made.
-    revision: u64,
-    changes: Vec<ChangeRow>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ChangeRow {
-    /// `new`, `recomputed` (values change), `changed` (without a backfill), `described` (no effect on values) or
-    /// `removed`.
-    change: &'static str,
-    kind: &'static str,
-    name: String,
-    detail: String,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ApplyQuery {
@@ -82,6 +75,13 @@ pub(super) struct ApplyQuery {
     revision: Option<u64>,
     /// Who applies it, for the history; beside the name of the key, where there is one.
     by: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    /// How many; 20 unless given, and 100 at most.
+    limit: Option<usize>,
 }
 
 /// List what is applied
@@ -94,6 +94,8 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Json<Listing> {
         name: name.to_string(),
         state: (kind == "feature_view").then(|| render::view_state(&catalogue, name.as_str())),
         owner: about.owner.clone(),
+        tags: about.tags.clone(),
+        deprecated: about.deprecated.clone(),
         description: about.description.clone(),
     });
     Json(Listing { revision: catalogue.revision, definitions: definitions.collect() })
@@ -110,10 +112,27 @@ pub(super) async fn show(
     Shared(state): Shared<State>,
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    let found = render::one(&state.catalogues.current(), &kind, &name);
-    found
-        .map(Json)
-        .ok_or_else(|| Problem::not_found("UNKNOWN_DEFINITION", format_args!("no `{kind}` is called `{name}`")))
+    let catalogue = state.catalogues.current();
+    let found = render::one(&catalogue, &kind, &name);
+    let mut found = found
+        .ok_or_else(|| Problem::not_found("UNKNOWN_DEFINITION", format_args!("no `{kind}` is called `{name}`")))?;
+    found["lineage"] = lineage::of(&catalogue.plan, &kind, &name);
+    if let Some(view) = catalogue.plan.view(&name).filter(|_| kind == "feature_view") {
+        found["versions"] = render::versions(&state.registry.versions_of(&view.name).await?);
+    }
+    Ok(Json(found))
+}
+
+/// Show who applied what and when, and who rolled back what
+#[utoipa::path(get, operation_id = "show_history", path = "/v1/definitions/history", tag = "definitions", params(HistoryQuery), responses(
+    (status = 200, description = "The newest first", body = History),
+    (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn history(
+    Shared(state): Shared<State>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<History>, Problem> {
+    let Query(query) = query?;
+    Ok(Json(history::of(&*state.registry, query.limit.unwrap_or(20).min(100)).await?))
 }
 
 /// Say what an apply would change
@@ -130,7 +149,7 @@ pub(super) async fn plan(
     let files = files(&headers, &body?)?;
     let catalogue = state.catalogues.current();
     let planned = planned(&catalogue, &files)?;
-    Ok(Json(changes(catalogue.revision, &planned.diff)))
+    Ok(Json(Changes::of(&state, &catalogue, &planned).await))
 }
 
 /// Make definitions what is served: the body holds all of the project's
@@ -153,15 +172,17 @@ pub(super) async fn apply(
     let catalogue = state.catalogues.current();
     let expected = query.revision.unwrap_or(catalogue.revision);
     let planned = planned(&catalogue, &files)?;
+    refuse_incompatible(&planned.diff.refusals)?;
+    let mut changes = Changes::of(&state, &catalogue, &planned).await;
     // Topics first: a view that is applied must find its log.
     for source in &planned.plan.sources {
         state.log.create_topic(&source.topic, state.partitions).await?;
     }
     let by = caller.name(query.by.as_deref());
-    let revision = catalogue::apply(&*state.registry, &planned, expected, &files, &by, state.clock.now()).await?;
-    state.catalogues.refresh(&*state.registry).await.map_err(|error| Problem::internal(&error))?;
-    let changes = changes(revision, &planned.diff);
-    let done = Done(format!("revision {revision}, {} changes", changes.changes.len()));
+    let (registry, now) = (&*state.registry, state.clock.now());
+    changes.revision = catalogue::apply(registry, &planned, expected, &files, &by, now).await?;
+    state.catalogues.refresh(registry).await.map_err(|error| Problem::internal(&error))?;
+    let done = Done(format!("revision {}, {} changes", changes.revision, changes.changes.len()));
     Ok((Extension(done), Json(changes)))
 }
 
@@ -179,7 +200,7 @@ fn files(headers: &HeaderMap, body: &Bytes) -> Result<Vec<SourceText>, Problem> 
 
 /// Nothing at all would remove everything: nobody means that by a body that got lost.
 fn planned(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, Problem> {
-    let planned = catalogue::plan(catalogue, files).map_err(apply_problem)?;
+    let planned = catalogue::plan(catalogue, files).map_err(Problem::definitions)?;
     let plan = &planned.plan;
     if plan.entities.is_empty() && plan.sources.is_empty() && plan.views.is_empty() && plan.services.is_empty() {
         let detail = "the body defines nothing: send all definitions of the project, for what is left out is removed";
@@ -188,38 +209,19 @@ fn planned(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, Probl
     Ok(planned)
 }
 
-fn apply_problem(error: ApplyError) -> Problem {
-    match error {
-        ApplyError::Mistakes(diagnostics) => Problem::definitions(diagnostics),
-        ApplyError::Refused(refusals) => {
-            let detail = "the change breaks a compatibility rule of a schema";
-            let mut problem = Problem::new(StatusCode::CONFLICT, "INCOMPATIBLE_SCHEMA", detail);
-            problem.errors = refusals
-                .into_iter()
-                .map(|refusal| Mistake {
-                    place: format!("source `{}`", refusal.source),
-                    line: None,
-                    column: None,
-                    detail: refusal.what,
-                    help: Some(refusal.help),
-                })
-                .collect();
-            problem
-        }
+fn refuse_incompatible(refusals: &[Refusal]) -> Result<(), Problem> {
+    if refusals.is_empty() {
+        return Ok(());
     }
-}
-
-fn changes(revision: u64, diff: &Diff) -> Changes {
-    Changes { revision, changes: diff.changes.iter().map(change_row).collect() }
-}
-
-fn change_row(change: &Change) -> ChangeRow {
-    let (word, detail) = match &change.effect {
-        Effect::New => ("new", String::new()),
-        Effect::Recomputed { reasons, .. } => ("recomputed", reasons.join(", ")),
-        Effect::Changed { reasons } | Effect::Altered { reasons } => ("changed", reasons.join(", ")),
-        Effect::Described => ("described", "no effect on values".to_owned()),
-        Effect::Removed => ("removed", String::new()),
+    let detail = "the change breaks a compatibility rule of a schema";
+    let mut problem = Problem::new(StatusCode::CONFLICT, "INCOMPATIBLE_SCHEMA", detail);
+    let mistake = |refusal: &Refusal| Mistake {
+        place: format!("source `{}`", refusal.source),
+        line: None,
+        column: None,
+        detail: refusal.what.clone(),
+        help: Some(refusal.help.clone()),
     };
-    ChangeRow { change: word, kind: change.kind, name: change.name.to_string(), detail }
+    problem.errors = refusals.iter().map(mistake).collect();
+    Err(problem)
 }

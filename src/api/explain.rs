@@ -149,7 +149,7 @@ pub(super) async fn explain(
 /// A service comes first: a view of the same name can be asked for by its features.
 fn wanted(catalogue: &Catalogue, caller: &Caller, name: String) -> Result<Wanted, Problem> {
     let view = name.split(':').next().unwrap_or_default();
-    if catalogue.plan.service(&name).is_none() && catalogue.plan.view(view).is_some() {
+    if catalogue.served.service(&name).is_none() && catalogue.served.view(view).is_some() {
         caller.require_any_feature()?;
         return Ok(Wanted::Features(vec![name]));
     }

@@ -25,6 +25,7 @@ mod problem;
 mod readiness;
 mod rebuilds;
 mod requests;
+mod rollbacks;
 mod state;
 mod status;
 mod system;
@@ -112,6 +113,7 @@ fn seen(state: Option<&State>) -> OpenApiRouter<State> {
         calls = calls
             .routes(routes!(definitions::list))
             .routes(routes!(definitions::show))
+            .routes(routes!(definitions::history))
             .routes(routes!(definitions::plan))
             .routes(routes!(backfills::list))
             .routes(routes!(backfills::show))
@@ -134,6 +136,7 @@ fn training_sets(limits: Limits, state: Option<&State>) -> OpenApiRouter<State> 
 fn changes(state: Option<&State>) -> OpenApiRouter<State> {
     let calls = OpenApiRouter::new()
         .routes(routes!(definitions::apply))
+        .routes(routes!(rollbacks::create))
         .routes(routes!(backfills::create))
         .routes(routes!(backfills::cancel))
         .routes(routes!(rebuilds::create))

@@ -187,7 +187,7 @@ pub(super) fn refuse_repeated(keys: &[(String, String)]) -> Result<(), Problem> 
 
 /// The text of a query parameter as the type that the key has; unknown keys are refused by the lookup.
 fn typed_part(catalogue: &Catalogue, name: &str, text: String) -> Result<KeyPart, Problem> {
-    let keys = catalogue.plan.entities.iter().flat_map(|entity| &entity.keys);
+    let keys = catalogue.served.views.iter().flat_map(|view| &view.entity.keys);
     let int = keys.into_iter().any(|(key, value_type)| *key == *name && *value_type == ValueType::Int64);
     if !int {
         return Ok(KeyPart::Text(text));

@@ -57,7 +57,7 @@ struct ViewStatus {
     version: String,
     /// Of its rows; while they are rebuilt, the version is here twice.
     generation: u32,
-    /// `live`, or `building` until it has caught up with the log.
+    /// `live`; `building` until it has caught up with the log; `retained` for a rollback, written and not served.
     state: &'static str,
     /// Why it gets no further while it is built beside what is served.
     stopped: Option<String>,

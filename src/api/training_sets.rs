@@ -96,7 +96,7 @@ pub(super) async fn create(
     caller.require_service(&query.service)?;
     let format = spine_format(&headers)?;
     let catalogue = state.catalogues.current();
-    let service = catalogue.plan.service(&query.service).cloned();
+    let service = catalogue.served.service(&query.service).cloned();
     let service = service.ok_or_else(|| {
         Problem::not_found("UNKNOWN_SERVICE", format_args!("feature service `{}` is not defined", query.service))
     })?;
@@ -104,7 +104,7 @@ pub(super) async fn create(
     let request =
         json!({ "service": query.service, "label_time": label_time, "knowledge": knowledge_text(query.knowledge) });
     let asked =
-        Asked { plan: catalogue.plan.clone(), service, label_time, knowledge: query.knowledge, spine: body?, format };
+        Asked { plan: catalogue.served.clone(), service, label_time, knowledge: query.knowledge, spine: body?, format };
     let work_state = state.clone();
     let work = move |id: String, handle: Handle| async move {
         for source in asked.sources() {

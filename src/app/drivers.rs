@@ -39,7 +39,8 @@ impl App {
             building: self.run_pass(Pass::Building, config, backends, catalogues, clock.clone()),
         };
         let closing = self.life.reaches(Phase::Closing);
-        self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), closing).map(Ok));
+        let window = config.rollback_window;
+        self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), window, closing).map(Ok));
         let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
         self.run(promoter.run(self.life.reaches(Phase::Closing)));
         let seeder = Seeder::new(backends, catalogues.clone(), clock.clone(), config.job_resources)?;

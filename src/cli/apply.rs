@@ -4,14 +4,17 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use serde_json::{Value, json};
 
+use crate::cli::changes::{self, Paint};
 use crate::cli::client::{Body, Client};
 use crate::cli::output::{self, Format};
 use crate::cli::service::LocalOrRemote;
 use crate::cli::validate;
 use crate::kernel::definition::SourceText;
+
+/// The exit code of a command that was called in a way that it does not take.
+const WRONG_USE: u8 = 2;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  freshet plan feature-defs/")]
@@ -31,7 +34,7 @@ pub(super) struct PlanArguments {
 pub(super) struct ApplyArguments {
     #[command(flatten)]
     plan: PlanArguments,
-    /// Without asking
+    /// Without asking: also what changes values, or takes something away
     #[arg(long)]
     yes: bool,
 }
@@ -41,8 +44,9 @@ pub(super) async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let service = arguments.service.connect().await?;
     let planned = planned(&service.client, &files).await;
     service.close().await?;
-    print_changes(&planned?, arguments.output);
-    Ok(ExitCode::SUCCESS)
+    let planned = planned?;
+    print_changes(&planned, arguments.output);
+    Ok(if changes::is_refused(&planned) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 pub(super) async fn apply(arguments: ApplyArguments) -> anyhow::Result<ExitCode> {
@@ -56,17 +60,27 @@ pub(super) async fn apply(arguments: ApplyArguments) -> anyhow::Result<ExitCode>
 async fn plan_ask_apply(client: &Client, files: &[SourceText], arguments: &ApplyArguments) -> anyhow::Result<ExitCode> {
     let planned = planned(client, files).await?;
     let format = arguments.plan.output;
-    if planned["changes"].as_array().is_none_or(Vec::is_empty) {
-        print_changes(&planned, format);
-        return Ok(ExitCode::SUCCESS);
-    }
+    let is_settled = planned["changes"].as_array().is_none_or(Vec::is_empty) || changes::is_refused(&planned);
     // Standard output has what a program reads: of an apply, what was applied.
-    if format == Format::Table {
+    if format == Format::Table || is_settled {
         print_changes(&planned, format);
     }
-    if !arguments.yes && !confirmed()? {
-        eprintln!("nothing was applied");
-        return Ok(ExitCode::FAILURE);
+    if is_settled {
+        return Ok(if changes::is_refused(&planned) { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    match consent(&planned, arguments.yes)? {
+        Consent::Given => {}
+        Consent::Refused => {
+            eprintln!("nothing was applied");
+            return Ok(ExitCode::FAILURE);
+        }
+        Consent::NobodyToAsk => {
+            eprintln!(
+                "freshet: nothing was applied: values change or something is removed, and there is no terminal to ask \
+                 at; give `--yes` to apply it all the same"
+            );
+            return Ok(ExitCode::from(WRONG_USE));
+        }
     }
     let applied = applied(client, files, &planned["revision"]).await?;
     match format {
@@ -82,8 +96,7 @@ pub(super) async fn planned(client: &Client, files: &[SourceText]) -> anyhow::Re
 
 /// Applies on top of the revision that was planned against, or fails.
 pub(super) async fn applied(client: &Client, files: &[SourceText], revision: &Value) -> anyhow::Result<Value> {
-    let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    let query = [("revision", revision.to_string()), ("by", by)];
+    let query = [("revision", revision.to_string()), ("by", output::user())];
     client.call("POST", "/v1/definitions/apply", &query, body(files)).await
 }
 
@@ -93,27 +106,29 @@ fn body(files: &[SourceText]) -> Body {
 }
 
 fn print_changes(planned: &Value, format: Format) {
-    if format == Format::Json {
-        println!("{}", output::json(planned));
-        return;
+    match format {
+        Format::Json => println!("{}", output::json(planned)),
+        Format::Table => print!("{}", changes::of(planned, Paint::of_standard_output())),
     }
-    let changes: Vec<&Value> = planned["changes"].as_array().into_iter().flatten().collect();
-    if changes.is_empty() {
-        println!("nothing to change: this is what is applied");
-        return;
-    }
-    let rows = changes
-        .iter()
-        .map(|change| ["change", "kind", "name", "detail"].map(|name| output::cell(&change[name])).to_vec());
-    println!("{}", output::table(&["change", "kind", "name", "detail"], rows));
 }
 
-fn confirmed() -> anyhow::Result<bool> {
+/// Whether a plan may be applied.
+enum Consent {
+    Given,
+    Refused,
+    NobodyToAsk,
+}
+
+/// Asks about what takes something away or changes values, and about nothing else.
+fn consent(planned: &Value, yes: bool) -> anyhow::Result<Consent> {
+    if yes || !changes::needs_consent(planned) {
+        return Ok(Consent::Given);
+    }
     if !std::io::stdin().is_terminal() {
-        bail!("nobody to ask: give `--yes` to apply without a terminal");
+        return Ok(Consent::NobodyToAsk);
     }
     eprint!("apply? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(if matches!(answer.trim(), "y" | "Y" | "yes") { Consent::Given } else { Consent::Refused })
 }

@@ -10,8 +10,18 @@ use crate::cli::output::{self, Format};
 use crate::cli::service::LocalOrRemote;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet list")]
+#[command(after_help = "Example:\n  freshet list\n  freshet list --history")]
 pub(super) struct ListArguments {
+    /// Who applied and rolled back what, and when, instead
+    #[arg(long)]
+    history: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Where to ask, and how to print.
+#[derive(Debug, clap::Args)]
+struct Form {
     /// How to print the list
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -28,34 +38,50 @@ pub(super) struct ShowArguments {
     #[arg(long, value_parser = ["entity", "source", "feature_view", "feature_service"])]
     kind: Option<String>,
     #[command(flatten)]
-    list: ListArguments,
+    form: Form,
 }
 
 pub(super) async fn list(arguments: ListArguments) -> anyhow::Result<ExitCode> {
-    let service = arguments.service.connect().await?;
-    let answer = service.client.get("/v1/definitions", &[]).await;
+    let service = arguments.form.service.connect().await?;
+    let path = if arguments.history { "/v1/definitions/history" } else { "/v1/definitions" };
+    let answer = service.client.get(path, &[]).await;
     service.close().await?;
     let answer = answer?;
-    if arguments.output == Format::Json {
-        println!("{}", output::json(&answer));
-        return Ok(ExitCode::SUCCESS);
+    match arguments.form.output {
+        Format::Json => println!("{}", output::json(&answer)),
+        Format::Table if arguments.history => print_history(&answer),
+        Format::Table => {
+            let columns = ["kind", "name", "state", "owner", "deprecated", "description"];
+            let rows = answer["definitions"].as_array().into_iter().flatten();
+            let row = |row: &Value| columns.map(|name| output::cell(&row[name])).to_vec();
+            println!("{}", output::table(&columns, rows.map(row)));
+        }
     }
-    let columns = ["kind", "name", "state", "owner", "description"];
-    let rows = answer["definitions"].as_array().into_iter().flatten();
-    println!("{}", output::table(&columns, rows.map(|row| columns.map(|name| output::cell(&row[name])).to_vec())));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn show(arguments: ShowArguments) -> anyhow::Result<ExitCode> {
-    let service = arguments.list.service.connect().await?;
+    let service = arguments.form.service.connect().await?;
     let found = find(&service.client, &arguments.name, arguments.kind.as_deref()).await;
     service.close().await?;
     let found = found?;
-    match arguments.list.output {
+    match arguments.form.output {
         Format::Json => println!("{}", output::json(&found)),
         Format::Table => print_definition(&found),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a revision changed, below who applied it and when.
+fn print_history(answer: &Value) {
+    for entry in answer["entries"].as_array().into_iter().flatten() {
+        let what = entry["revision"].as_u64().map_or("rollback".to_owned(), |revision| format!("revision {revision}"));
+        println!("{}  {what}  by {}", output::cell(&entry["at"]), output::cell(&entry["by"]));
+        match entry["changes"].as_array() {
+            Some(changes) => changes.iter().for_each(|change| println!("  {}", output::cell(change))),
+            None => println!("  (this release does not read it any more)"),
+        }
+    }
 }
 
 /// The definition of that name; where several kinds share it, `kind` tells them apart.
@@ -81,6 +107,10 @@ fn print_definition(found: &Value) {
     for (name, value) in found.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
+            Value::Array(rows) if name == "lineage" => {
+                println!("lineage:");
+                rows.iter().for_each(|row| println!("  {}", lineage(row)));
+            }
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 println!("{name}:");
                 items.iter().for_each(|item| println!("  {}", line(item)));
@@ -93,6 +123,13 @@ fn print_definition(found: &Value) {
             other => println!("{name}: {}", output::cell(other)),
         }
     }
+}
+
+/// `purchases → household_spend → recommender`.
+fn lineage(row: &Value) -> String {
+    let services = row["services"].as_array().into_iter().flatten().map(output::cell).collect::<Vec<_>>().join(", ");
+    let services = if services.is_empty() { "(no service)".to_owned() } else { services };
+    format!("{} → {} → {services}", output::cell(&row["source"]), output::cell(&row["view"]))
 }
 
 fn line(item: &Value) -> String {

@@ -156,8 +156,7 @@ impl Keys {
 
 /// Who works on the registry itself, as far as the system tells.
 fn by() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    format!("{user}, with --local")
+    format!("{}, with --local", output::user())
 }
 
 /// As the audit log has it.

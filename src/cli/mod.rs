@@ -2,6 +2,7 @@
 //! in its own process), and prints. Exit code 0: done, 1: failed, 2: wrong use.
 
 mod apply;
+mod changes;
 mod client;
 mod config;
 mod dead_letters;
@@ -16,6 +17,7 @@ mod keys;
 mod offline;
 mod output;
 mod rebuild;
+mod rollback;
 mod serve;
 mod service;
 mod validate;
@@ -68,6 +70,8 @@ enum Command {
     Parity(offline::ParityArguments),
     /// Build the online store anew from archive and log, beside what serves
     Rebuild(rebuild::Arguments),
+    /// Serve the version of a view that was served before
+    Rollback(rollback::Arguments),
     /// Look at backfills and training sets, and stop them
     Jobs(jobs::Arguments),
     /// Make, list and revoke API keys
@@ -119,6 +123,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::TrainingSet(arguments) => offline::training_set(arguments).await,
         Command::Parity(arguments) => offline::parity(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
+        Command::Rollback(arguments) => rollback::run(arguments).await,
         Command::Jobs(arguments) => jobs::run(arguments).await,
         Command::Keys(arguments) => keys::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,

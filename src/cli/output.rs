@@ -33,6 +33,11 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// Who calls, as far as the system tells.
+pub(super) fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned())
+}
+
 /// `name=value`, as arguments give it.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not name=value"))?;

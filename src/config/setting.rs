@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 }
 
 /// Name, default, and what it is.
-pub(super) const SETTINGS: [(&str, &str, &str); 37] = [
+pub(super) const SETTINGS: [(&str, &str, &str); 38] = [
     ("data_dir", "freshet-data", "where the embedded parts keep their data"),
     ("listen", "127.0.0.1:6566", "the address to serve on"),
     ("insecure", "false", "whether to serve beyond loopback a project that has no API keys"),
@@ -65,6 +65,7 @@ pub(super) const SETTINGS: [(&str, &str, &str); 37] = [
     ("redis_wait_ms", "100", "how long a flush waits for them"),
     ("registry", "", "URL of the registry, `postgres://`; empty: SQLite in `data_dir`"),
     ("registry_poll_ms", "500", "how often the registry is asked for what other processes applied"),
+    ("rollback_window", "24h", "how long a version that was replaced is written on, so that a rollback finds it"),
     (
         "offline",
         "",

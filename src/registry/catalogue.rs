@@ -1,12 +1,13 @@
 //! What is applied, compiled: one immutable snapshot for each lookup, replaced as a whole when something changes.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::kernel::definition::{self, Diagnostic, SourceText};
-use crate::kernel::name::Name;
-use crate::kernel::plan::Refusal;
+use crate::kernel::definition::{self, Diagnostic, FeatureService, SourceText};
+use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{self, Fingerprint, Plan, ViewPlan};
 use crate::kernel::plan::{Diff, diff};
 use crate::kernel::time::EventTime;
@@ -20,6 +21,9 @@ pub struct Catalogue {
     pub revision: u64,
     /// Of the newest revision.
     pub plan: Arc<Plan>,
+    /// What lookups and training sets read: each view as it is served, and each service as of the newest revision of
+    /// which all is served. A view of which nothing is served yet is as the newest revision has it.
+    pub served: Arc<Plan>,
     /// Not the dropped ones.
     pub versions: Vec<Version>,
 }
@@ -50,6 +54,18 @@ impl Catalogue {
         self.versions.iter().find(live).map(|version| &version.view)
     }
 
+    /// The version that the newest revision declares of a view, where a rollback serves the one before.
+    pub fn rolled_back(&self, view: &str) -> Option<&Version> {
+        let declared = self.plan.view(view)?.fingerprint;
+        self.versions.iter().find(|it| it.view.fingerprint == declared && it.state == VersionState::Retained)
+    }
+
+    /// Whether a version that is built has the feature: it will be served.
+    pub fn is_building(&self, view: &str, feature: &str) -> bool {
+        let building = self.versions.iter().filter(|it| it.state == VersionState::Building && it.view.name == *view);
+        building.flat_map(|version| &version.view.features).any(|it| it.name == *feature)
+    }
+
     /// A version that is not dropped.
     pub fn version(&self, fingerprint: Fingerprint) -> Option<&Arc<ViewPlan>> {
         self.versions.iter().map(|version| &version.view).find(|view| view.fingerprint == fingerprint)
@@ -72,10 +88,10 @@ impl Catalogue {
         stored: &[ViewVersion],
     ) -> Result<Catalogue, Error> {
         let Some(revision) = revision else { return Ok(Catalogue::default()) };
-        let plan = Arc::new(compile(&revision.files, revision.number)?);
+        let mut plans = Plans::newest(revision)?;
         let mut views = Vec::with_capacity(stored.len());
         for version in stored {
-            views.push((compiled_version(registry, &plan, version).await?, version));
+            views.push((plans.version(registry, version).await?, version));
         }
         let mut versions = Vec::with_capacity(stored.len());
         for (view, version) in &views {
@@ -93,7 +109,8 @@ impl Catalogue {
             };
             versions.extend(generations(version).into_iter().map(of));
         }
-        Ok(Catalogue { revision: revision.number, plan, versions })
+        let served = Arc::new(plans.served(&versions));
+        Ok(Catalogue { revision: plans.number, plan: plans.newest, served, versions })
     }
 
     fn is_of(&self, revision: u64, stored: &[ViewVersion]) -> bool {
@@ -124,25 +141,65 @@ async fn stored(registry: &dyn Registry) -> Result<(Option<Revision>, Vec<ViewVe
     }
 }
 
-async fn compiled_version(
-    registry: &dyn Registry,
-    newest: &Plan,
-    version: &ViewVersion,
-) -> Result<Arc<ViewPlan>, Error> {
-    let fits =
-        |plan: &Plan| plan.view(version.view.as_str()).filter(|view| view.fingerprint == version.fingerprint).cloned();
-    if let Some(view) = fits(newest) {
-        return Ok(view);
-    }
-    let missing = |detail: String| Error::Damaged { place: format!("revision {}", version.revision), detail };
-    let revision = registry.revision_numbered(version.revision).await?;
-    let revision = revision.ok_or_else(|| missing("it is gone, and a view is still served by it".to_owned()))?;
-    fits(&compile(&revision.files, revision.number)?).ok_or_else(|| {
-        missing(format!("it compiles to another version of view `{}` than {}", version.view, version.fingerprint))
-    })
+/// The newest revision compiled, and those before it that define versions which are written still.
+struct Plans {
+    number: u64,
+    newest: Arc<Plan>,
+    earlier: BTreeMap<u64, Plan>,
 }
 
-fn compile(files: &[SourceText], revision: u64) -> Result<Plan, Error> {
+impl Plans {
+    fn newest(revision: Revision) -> Result<Plans, Error> {
+        let newest = Arc::new(compile(&revision.files, revision.number)?);
+        Ok(Plans { number: revision.number, newest, earlier: BTreeMap::new() })
+    }
+
+    async fn version(&mut self, registry: &dyn Registry, version: &ViewVersion) -> Result<Arc<ViewPlan>, Error> {
+        let fits = |plan: &Plan| {
+            plan.view(version.view.as_str()).filter(|view| view.fingerprint == version.fingerprint).cloned()
+        };
+        if let Some(view) = fits(&self.newest) {
+            return Ok(view);
+        }
+        let number = version.revision;
+        let missing = |detail: String| Error::Damaged { place: format!("revision {number}"), detail };
+        if let Entry::Vacant(vacant) = self.earlier.entry(number) {
+            let revision = registry.revision_numbered(number).await?;
+            let revision =
+                revision.ok_or_else(|| missing("it is gone, and a view is still served by it".to_owned()))?;
+            vacant.insert(compile(&revision.files, number)?);
+        }
+        fits(&self.earlier[&number]).ok_or_else(|| {
+            missing(format!("it compiles to another version of view `{}` than {}", version.view, version.fingerprint))
+        })
+    }
+
+    /// See [`Catalogue::served`].
+    fn served(&self, versions: &[Version]) -> Plan {
+        let live = |name: &Name| {
+            let live = |it: &&Version| it.state == VersionState::Live && it.view.name == *name;
+            versions.iter().find(live).map(|version| &version.view)
+        };
+        let has = |feature: &FeatureRef| {
+            live(&feature.view).is_some_and(|view| view.features.iter().any(|it| it.name == feature.feature))
+        };
+        let service = |newest: &Arc<FeatureService>| {
+            let earlier = self.earlier.values().rev().filter_map(|plan| plan.service(newest.name.as_str()));
+            let mut all = std::iter::once(newest).chain(earlier);
+            all.find(|service| service.features.iter().all(has)).unwrap_or(newest).clone()
+        };
+        let newest = &self.newest;
+        Plan {
+            entities: newest.entities.clone(),
+            sources: newest.sources.clone(),
+            views: newest.views.iter().map(|view| live(&view.name).unwrap_or(view).clone()).collect(),
+            services: newest.services.iter().map(service).collect(),
+        }
+    }
+}
+
+/// A revision of this registry, which a later release may have become unable to read.
+pub fn compile(files: &[SourceText], revision: u64) -> Result<Plan, Error> {
     let definitions = definition::parse(files).map_err(|mistakes| Error::Damaged {
         place: format!("revision {revision}"),
         detail: format!("this release does not accept it: {}", mistakes[0]),
@@ -192,27 +249,16 @@ pub struct Planned {
     pub diff: Diff,
 }
 
-/// Why files cannot be applied: their author's mistakes, all of them.
-#[derive(Debug)]
-pub enum ApplyError {
-    Mistakes(Vec<Diagnostic>),
-    Refused(Vec<Refusal>),
-}
-
-/// Parses, checks and compares with what is applied; changes nothing.
-pub fn plan(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, ApplyError> {
-    let definitions = definition::parse(files).map_err(ApplyError::Mistakes)?;
+/// Parses, checks and compares with what is applied; changes nothing. The mistakes of the author otherwise, all of them.
+pub fn plan(catalogue: &Catalogue, files: &[SourceText]) -> Result<Planned, Vec<Diagnostic>> {
+    let definitions = definition::parse(files)?;
     let plan = plan::compile(&definitions);
     let diff = diff(&catalogue.plan, &plan);
-    if diff.refusals.is_empty() {
-        Ok(Planned { against: catalogue.revision, plan, diff })
-    } else {
-        Err(ApplyError::Refused(diff.refusals))
-    }
+    Ok(Planned { against: catalogue.revision, plan, diff })
 }
 
 /// Writes the next revision on top of `expected`, and returns its number: `expected` itself where nothing changes.
-/// Topics of its sources must exist.
+/// Topics of its sources must exist, and no rule of a schema may forbid a change.
 pub async fn apply(
     registry: &dyn Registry,
     planned: &Planned,
@@ -370,6 +416,45 @@ features:
             (written(Pass::Serving), written(Pass::Building)),
             ("browsing buying".to_owned(), "searching".to_owned())
         );
+    }
+
+    /// What the service `models` reads as it is served, and whether lookups find all of it.
+    fn service(catalogue: &Catalogue) -> (String, bool) {
+        let service = catalogue.served.service("models").expect("it is defined");
+        let features: Vec<String> = service.features.iter().map(ToString::to_string).collect();
+        (features.join(" "), service.features.iter().all(|feature| catalogue.served.feature(feature).is_some()))
+    }
+
+    #[tokio::test]
+    async fn a_service_is_as_before_until_all_that_it_reads_is_served_and_again_after_a_rollback() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = registry(&folder).await;
+        let catalogues = Catalogues::load(&*registry).await.expect("loads");
+        let with_service = |window: &str| {
+            let text = SHOP.replace("WINDOW", window);
+            let text = format!("{text}---\nkind: feature_service\nname: models\nfeatures: [activity]\n");
+            vec![SourceText { path: "shop.yaml".to_owned(), text }]
+        };
+        let promote = async |state: &str| {
+            let current = catalogues.current();
+            let building = current.versions.iter().find(|it| it.state == VersionState::Building).expect(state);
+            registry.promote(building.view.fingerprint, 0, now()).await.expect("promotes");
+            catalogues.refresh(&*registry).await.expect("refreshes");
+        };
+        let one = ("activity:clicks_1h".to_owned(), true);
+        let two = ("activity:clicks_1h activity:clicks_2h".to_owned(), true);
+        apply_to(&*registry, &catalogues, with_service("1h")).await;
+        promote("the first version").await;
+        apply_to(&*registry, &catalogues, with_service("1h, 2h")).await;
+        assert_eq!(service(&catalogues.current()), one, "the version with both is being built");
+        assert!(catalogues.current().is_building("activity", "clicks_2h"));
+        promote("the second version").await;
+        assert_eq!(service(&catalogues.current()), two);
+        registry.roll_back(&"activity".parse().expect("a name"), "ada", now()).await.expect("answers").expect("done");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        assert_eq!(service(&catalogues.current()), one);
+        assert_eq!(catalogues.current().written(Pass::Serving).len(), 2, "what was rolled back stays fresh");
+        assert!(!catalogues.current().is_building("activity", "clicks_2h"));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What any registry must do, whatever its backend: the contract of the module as tests.
 
 mod access;
+mod rollbacks;
 
 use serde_json::json;
 
@@ -19,6 +20,13 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_version_begins_building_and_replaces_the_live_one_when_promoted(&*open("versions").await).await;
     an_apply_drops_what_it_does_not_name(&*open("drops").await).await;
     a_dropped_version_comes_back_building(&*open("returns").await).await;
+    rollbacks::a_rollback_exchanges_the_live_version_and_the_one_before(&*open("back").await, &*open("back").await)
+        .await;
+    rollbacks::a_view_without_a_version_before_stays_as_it_is(&*open("nothing_before").await).await;
+    rollbacks::one_version_before_is_retained_until_its_time_has_passed(&*open("window").await).await;
+    rollbacks::what_was_rolled_back_is_retained_until_another_definition_comes(&*open("declared").await).await;
+    rollbacks::a_definition_that_returns_is_served_again_from_the_rows_that_it_has(&*open("reverted").await).await;
+    rollbacks::of_rollbacks_at_the_same_time_each_is_seen_by_the_next(&open).await;
     a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(&*open("rebuilds").await).await;
     a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
     rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
@@ -80,18 +88,19 @@ async fn of_applies_at_the_same_time_one_wins(open: &impl AsyncFn(&str) -> Box<d
 }
 
 async fn a_version_begins_building_and_replaces_the_live_one_when_promoted(registry: &dyn Registry) {
-    use VersionState::{Building, Live};
+    use VersionState::{Building, Live, Retained};
     apply(registry, 0, &[("v", 1), ("w", 9)]).await;
     assert_eq!(states(registry).await, [row("v", 1, Building, 1), row("w", 9, Building, 1)]);
     promote(registry, 1).await;
     apply(registry, 1, &[("v", 2), ("w", 9)]).await;
     assert_eq!(states(registry).await, [row("v", 1, Live, 1), row("v", 2, Building, 2), row("w", 9, Building, 2)]);
     promote(registry, 2).await;
-    assert_eq!(states(registry).await, [row("v", 2, Live, 2), row("w", 9, Building, 2)]);
+    let promoted = [row("v", 1, Retained, 1), row("v", 2, Live, 2), row("w", 9, Building, 2)];
+    assert_eq!(states(registry).await, promoted);
     for again in [2, 1, 77] {
         promote(registry, again).await;
     }
-    assert_eq!(states(registry).await, [row("v", 2, Live, 2), row("w", 9, Building, 2)], "nothing left to promote");
+    assert_eq!(states(registry).await, promoted, "nothing left to promote");
 }
 
 async fn an_apply_drops_what_it_does_not_name(registry: &dyn Registry) {

@@ -58,6 +58,9 @@ pub enum VersionState {
     Building,
     /// Written and served.
     Live,
+    /// Written and not served: the version before, which a rollback serves again at once; or after one, the version that
+    /// was rolled back.
+    Retained,
     /// No longer written or served; its rows may be gone.
     Dropped,
 }
@@ -68,6 +71,7 @@ impl VersionState {
         match self {
             VersionState::Building => "building",
             VersionState::Live => "live",
+            VersionState::Retained => "retained",
             VersionState::Dropped => "dropped",
         }
     }
@@ -121,6 +125,16 @@ pub enum Revocation {
     Unknown,
 }
 
+/// A view that was rolled back: from the version that was served to the one that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    pub view: Name,
+    pub from: Fingerprint,
+    pub to: Fingerprint,
+    pub at: EventTime,
+    pub by: String,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("revision {expected} is no longer the newest: revision {found} was applied meanwhile")]
@@ -156,8 +170,9 @@ pub trait Registry: Send + Sync {
     async fn revision_numbered(&self, number: u64) -> Result<Option<Revision>, Error>;
 
     /// Writes revision `expected + 1` (0: none yet). `versions` are all of its views: those not known yet, or dropped
-    /// before, begin as Building. Building ones that it does not name are Dropped, and Live ones of views that it no
-    /// longer has; a Live one whose view got another version stays until that is promoted.
+    /// before, begin as Building, and so does a Retained one that the revision before does not name. Building ones that
+    /// it does not name are Dropped, and all of views that it no longer has; a Live one whose view got another version
+    /// stays until that is promoted.
     async fn apply(
         &self,
         expected: u64,
@@ -170,13 +185,27 @@ pub trait Registry: Send + Sync {
     /// All versions that are not dropped.
     async fn versions(&self) -> Result<Vec<ViewVersion>, Error>;
 
-    /// Serves a generation that was built: of a Building version, which becomes Live and drops the versions of its view
-    /// that were live before; or beside the one of a Live version, whose place it takes. In one step; a generation that
-    /// was given up meanwhile stays so: nothing happens.
+    /// All versions that a view ever had, those that entered their state last first.
+    async fn versions_of(&self, view: &Name) -> Result<Vec<ViewVersion>, Error>;
+
+    /// Serves a generation that was built: of a Building version, which becomes Live, while the one that was live before
+    /// is Retained, and the one that was retained before is Dropped; or beside the one of a Live version, whose place it
+    /// takes. In one step; a generation that was given up meanwhile stays so: nothing happens.
     async fn promote(&self, fingerprint: Fingerprint, generation: u32, now: EventTime) -> Result<(), Error>;
 
+    /// Serves the Retained version of a view again and retains the Live one, in one step: twice is back where it was.
+    /// `None` where the view has not both, and then nothing happens.
+    async fn roll_back(&self, view: &Name, by: &str, now: EventTime) -> Result<Option<Rollback>, Error>;
+
+    /// The newest first.
+    async fn rollbacks(&self, limit: usize) -> Result<Vec<Rollback>, Error>;
+
+    /// Drops what is Retained since before `before`, but for what the newest revision declares: that was rolled back, and
+    /// waits for another definition. Answers which they are.
+    async fn drop_retained(&self, before: EventTime, now: EventTime) -> Result<Vec<(Name, Fingerprint)>, Error>;
+
     /// Begins a new generation of each version that is not dropped: beside the one that serves, or in place of one that
-    /// is still being built. Numbers of generations are never used again.
+    /// is not served. Numbers of generations are never used again.
     async fn rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
 
     /// Gives up what is built beside the generations that serve.

@@ -1,6 +1,6 @@
 //! The registry as statements that SQLite and PostgreSQL both understand. What differs between them is behind
 //! [`Database`]: how to connect, what locks a project, which clock ticks, and what an error means. Here are projects
-//! and revisions; `versions.rs`, `jobs.rs` and `access.rs` have the rest.
+//! and revisions; the files below have the rest.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
-use crate::registry::{Error, Job, Registry, Revision, Revocation, ViewVersion};
+use crate::registry::{Error, Job, Registry, Revision, Revocation, Rollback, ViewVersion};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
@@ -17,6 +17,7 @@ pub use database::{Cell, Database, Row, Transaction};
 mod access;
 mod database;
 mod jobs;
+mod rollbacks;
 mod versions;
 
 /// One project in a database.
@@ -144,6 +145,22 @@ impl<D: Database> Registry for SqlRegistry<D> {
 
     async fn promote(&self, fingerprint: Fingerprint, generation: u32, now: EventTime) -> Result<(), Error> {
         self.promote_generation(fingerprint, generation, now).await
+    }
+
+    async fn versions_of(&self, view: &Name) -> Result<Vec<ViewVersion>, Error> {
+        self.select_versions_of(view).await
+    }
+
+    async fn roll_back(&self, view: &Name, by: &str, now: EventTime) -> Result<Option<Rollback>, Error> {
+        self.exchange_versions(view, by, now).await
+    }
+
+    async fn rollbacks(&self, limit: usize) -> Result<Vec<Rollback>, Error> {
+        self.select_rollbacks(limit).await
+    }
+
+    async fn drop_retained(&self, before: EventTime, now: EventTime) -> Result<Vec<(Name, Fingerprint)>, Error> {
+        self.drop_retained_versions(before, now).await
     }
 
     async fn rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {

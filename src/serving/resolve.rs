@@ -92,7 +92,7 @@ fn refuse_too_many(rows: usize, features: usize) -> Result<(), Error> {
 fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<Asked<'c>>, Error> {
     let features = match wanted {
         Wanted::Service(name) => {
-            let service = catalogue.plan.service(name).ok_or_else(|| Error::UnknownService(name.clone()))?;
+            let service = catalogue.served.service(name).ok_or_else(|| Error::UnknownService(name.clone()))?;
             return Ok(service.features.iter().map(|it| (&it.view, &it.feature)).collect());
         }
         Wanted::Features(features) => features,
@@ -104,19 +104,20 @@ fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<
             Some((view, feature)) => (view, Some(feature)),
             None => (text.as_str(), None),
         };
-        let view = catalogue.plan.view(view_name).ok_or_else(unknown)?;
+        let view = catalogue.served.view(view_name).ok_or_else(unknown)?;
         let selected = view.features.iter().filter(|candidate| feature.is_none_or(|name| candidate.name == *name));
         let before = asked.len();
         asked.extend(selected.map(|found| (&view.name, &found.name)));
         if asked.len() == before {
-            return Err(unknown());
+            let is_built = feature.is_some_and(|name| catalogue.is_building(view_name, name));
+            return Err(if is_built { Error::Rebuilding(view.name.clone()) } else { unknown() });
         }
     }
     if asked.is_empty() { Err(Error::NothingWanted) } else { Ok(asked) }
 }
 
 fn live_version(catalogue: &Catalogue, view: &Name) -> Result<Arc<ViewPlan>, Error> {
-    if catalogue.plan.view(view.as_str()).is_some_and(|view| !view.online) {
+    if catalogue.served.view(view.as_str()).is_some_and(|view| !view.online) {
         return Err(Error::NotOnline(view.clone()));
     }
     catalogue.serving(view.as_str()).cloned().ok_or_else(|| Error::Rebuilding(view.clone()))

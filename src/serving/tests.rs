@@ -120,9 +120,10 @@ fn catalogue() -> Catalogue {
         view: view.clone(),
         generation: 0,
         state: VersionState::Live,
+        revision: 1,
         written_by: Pass::Serving,
     };
-    Catalogue { revision: 1, versions: plan.views.iter().map(live).collect(), plan }
+    Catalogue { revision: 1, versions: plan.views.iter().map(live).collect(), served: plan.clone(), plan }
 }
 
 /// Rows of both views, as the stream would have flushed them.

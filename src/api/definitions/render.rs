@@ -1,10 +1,11 @@
-//! Definitions as JSON, with their lineage: entity and source → view → service.
+//! Definitions as JSON.
 
 use serde_json::{Value, json};
 
 use crate::kernel::definition::{Description, Entity, FeatureService, Source};
 use crate::kernel::name::Name;
 use crate::kernel::plan::{FeaturePlan, ViewPlan, explain};
+use crate::registry::ViewVersion;
 use crate::registry::catalogue::Catalogue;
 
 /// Kind, name and description of everything, in the order of kinds that definitions build on each other.
@@ -17,11 +18,26 @@ pub(super) fn all(catalogue: &Catalogue) -> Vec<(&'static str, &Name, &Descripti
     entities.chain(sources).chain(views).chain(services).collect()
 }
 
-/// Whether the newest definition of a view is served yet.
+/// Whether the newest definition of a view is served yet, or no longer.
 pub(super) fn view_state(catalogue: &Catalogue, view: &str) -> &'static str {
     let newest = catalogue.plan.view(view).map(|view| view.fingerprint);
     let served = catalogue.serving(view).map(|view| view.fingerprint);
-    if newest == served { "live" } else { "building" }
+    match catalogue.rolled_back(view) {
+        Some(_) => "rolled_back",
+        None if newest == served => "live",
+        None => "building",
+    }
+}
+
+/// All that a view ever had.
+pub(super) fn versions(versions: &[ViewVersion]) -> Value {
+    let version = |it: &ViewVersion| {
+        json!({
+            "version": it.fingerprint.to_string(), "state": it.state.as_str(), "since": it.since.to_string(),
+            "revision": it.revision,
+        })
+    };
+    versions.iter().map(version).collect()
 }
 
 pub(super) fn one(catalogue: &Catalogue, kind: &str, name: &str) -> Option<Value> {
@@ -55,6 +71,7 @@ fn described(about: &Description, mut rendered: Value) -> Value {
     object.insert("description".to_owned(), json!(about.description));
     object.insert("owner".to_owned(), json!(about.owner));
     object.insert("tags".to_owned(), json!(about.tags));
+    object.insert("deprecated".to_owned(), json!(about.deprecated));
     rendered
 }
 
@@ -111,6 +128,7 @@ fn feature(view: &ViewPlan, feature: &FeaturePlan) -> Value {
         "name": feature.name.as_str(), "type": feature.value_type.to_string(),
         "aggregate": feature.call.function.name, "column": column,
         "window": feature.window.map(|window| window.to_string()), "description": feature.description,
+        "deprecated": feature.deprecated,
     })
 }
 

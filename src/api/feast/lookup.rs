@@ -74,9 +74,9 @@ pub(super) async fn lookup(
         None => caller.require_any_feature()?,
     }
     let catalogue = state.catalogues.current();
-    let features = wanted(&catalogue.plan, &state.project, &asked)?;
+    let features = wanted(&catalogue.served, &state.project, &asked)?;
     let names = names(&features, asked.full_feature_names)?;
-    let keys = Keys::parse(&catalogue.plan, &features, asked.entities)?;
+    let keys = Keys::parse(&catalogue.served, &features, asked.entities)?;
     let wanted = Wanted::Features(features.iter().map(FeatureRef::to_string).collect());
     let request = Request { wanted, entities: keys.read };
     let answer = state.serving.lookup(&catalogue, &request).await?;

@@ -7,13 +7,21 @@ use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Cell, Database, Row, Transaction, cells};
 use crate::registry::{Error, VersionState, ViewVersion};
 
-const STATES: [VersionState; 3] = [VersionState::Building, VersionState::Live, VersionState::Dropped];
+const STATES: [VersionState; 4] =
+    [VersionState::Building, VersionState::Live, VersionState::Retained, VersionState::Dropped];
 
 impl<D: Database> SqlRegistry<D> {
     pub(super) async fn select_versions(&self) -> Result<Vec<ViewVersion>, Error> {
         let rows = "SELECT fingerprint, view, state, since, revision, generation, rebuilding FROM view_version
              WHERE project = $1 AND state <> 'dropped' ORDER BY view, since, fingerprint";
         let rows = self.database.run(rows, cells![self.project()]).await?;
+        rows.iter().map(|row| self.version_of(row)).collect()
+    }
+
+    pub(super) async fn select_versions_of(&self, view: &Name) -> Result<Vec<ViewVersion>, Error> {
+        let rows = "SELECT fingerprint, view, state, since, revision, generation, rebuilding FROM view_version
+             WHERE project = $1 AND view = $2 ORDER BY since DESC, fingerprint";
+        let rows = self.database.run(rows, cells![self.project(), view.as_str()]).await?;
         rows.iter().map(|row| self.version_of(row)).collect()
     }
 
@@ -34,12 +42,16 @@ impl<D: Database> SqlRegistry<D> {
                     "INSERT INTO view_version (project, fingerprint, view, state, since, revision)
                      VALUES ($1, $2, $3, 'building', $4, $5)
                      ON CONFLICT (project, fingerprint) DO UPDATE SET
-                         since = CASE view_version.state WHEN 'dropped' THEN excluded.since ELSE view_version.since END,
+                         since = CASE WHEN view_version.state = 'dropped' OR (view_version.state = 'retained'
+                             AND view_version.revision < excluded.revision - 1)
+                             THEN excluded.since ELSE view_version.since END,
                          generation = CASE view_version.state WHEN 'dropped' THEN view_version.begun
                              ELSE view_version.generation END,
                          begun = CASE view_version.state WHEN 'dropped' THEN view_version.begun + 1
                              ELSE view_version.begun END,
-                         state = CASE view_version.state WHEN 'dropped' THEN 'building' ELSE view_version.state END,
+                         state = CASE WHEN view_version.state = 'dropped' OR (view_version.state = 'retained'
+                             AND view_version.revision < excluded.revision - 1)
+                             THEN 'building' ELSE view_version.state END,
                          revision = excluded.revision",
                     version,
                 )
@@ -59,9 +71,10 @@ impl<D: Database> SqlRegistry<D> {
         now: EventTime,
     ) -> Result<(), Error> {
         let statements = [
-            // The live version whose place a Building one takes.
-            "UPDATE view_version SET state = 'dropped', since = $1, rows_since = $1, rebuilding = NULL
-             WHERE project = $2 AND state = 'live' AND view = (SELECT view FROM view_version
+            // Of a Building version: the one that was retained goes for the live one, whose place it takes.
+            "UPDATE view_version SET state = CASE state WHEN 'live' THEN 'retained' ELSE 'dropped' END,
+                 since = $1, rows_since = $1, rebuilding = NULL
+             WHERE project = $2 AND state IN ('live', 'retained') AND view = (SELECT view FROM view_version
                  WHERE project = $2 AND fingerprint = $3 AND generation = $4 AND state = 'building')",
             "UPDATE view_version SET state = 'live', since = $1
              WHERE project = $2 AND fingerprint = $3 AND generation = $4 AND state = 'building'",
@@ -79,7 +92,7 @@ impl<D: Database> SqlRegistry<D> {
 
     pub(super) async fn begin_generations(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
         let begun = "UPDATE view_version SET
-                 generation = CASE state WHEN 'building' THEN begun ELSE generation END,
+                 generation = CASE state WHEN 'live' THEN generation ELSE begun END,
                  rebuilding = CASE state WHEN 'live' THEN begun END,
                  begun = begun + 1, rows_since = $1
              WHERE project = $2 AND fingerprint = $3 AND state <> 'dropped'";
@@ -141,7 +154,7 @@ impl<D: Database> SqlRegistry<D> {
     fn version_of(&self, row: &Row) -> Result<ViewVersion, Error> {
         let state = |text: &str| STATES.into_iter().find(|state| state.as_str() == text);
         Ok(ViewVersion {
-            view: self.read("name", row.text(1), |text| text.parse().ok())?,
+            view: self.name_of(row.text(1))?,
             fingerprint: self.fingerprint_of(row.text(0))?,
             state: self.read("version state", row.text(2), state)?,
             since: EventTime::unchecked(row.integer(3)),
@@ -151,7 +164,11 @@ impl<D: Database> SqlRegistry<D> {
         })
     }
 
-    fn fingerprint_of(&self, text: &str) -> Result<Fingerprint, Error> {
+    pub(super) fn fingerprint_of(&self, text: &str) -> Result<Fingerprint, Error> {
         self.read("fingerprint", text, |text| u64::from_str_radix(text, 16).ok().map(Fingerprint))
+    }
+
+    pub(super) fn name_of(&self, text: &str) -> Result<Name, Error> {
+        self.read("name", text, |text| text.parse().ok())
     }
 }

@@ -96,7 +96,7 @@ async fn settle(api: &Api) {
     let settled = |status: &Value| {
         let partitions = status["partitions"].as_array().expect("a list");
         let done = |it: &Value| it["lag"] == 0 && it["archived_to"] == it["log_end"];
-        let live = status["views"].as_array().expect("a list").iter().all(|view| view["state"] == "live");
+        let live = status["views"].as_array().expect("a list").iter().all(|view| view["state"] != "building");
         partitions.len() == PARTITIONS && partitions.iter().all(done) && live
     };
     until("the service is up to date", async || {

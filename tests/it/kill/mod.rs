@@ -166,7 +166,7 @@ async fn settle(api: &Api) {
     let settled = |status: &Value| {
         let partitions = status["partitions"].as_array().expect("a list");
         let done = |it: &Value| it["lag"] == 0 && it["archived_to"] == it["log_end"];
-        let live = status["views"].as_array().expect("a list").iter().all(|view| view["state"] == "live");
+        let live = status["views"].as_array().expect("a list").iter().all(|view| view["state"] != "building");
         partitions.len() == PARTITIONS as usize && partitions.iter().all(done) && live
     };
     let mut status = Value::Null;

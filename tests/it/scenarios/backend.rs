@@ -162,7 +162,7 @@ pub async fn settle(api: &Api) {
         status = api.get("/v1/status").await.json();
         let all = |list: &str, is: fn(&Value) -> bool| status[list].as_array().expect("a list").iter().all(is);
         if all("partitions", |it| it["lag"] == 0 && it["archived_to"] == it["log_end"])
-            && all("views", |it| it["state"] == "live")
+            && all("views", |it| it["state"] != "building")
         {
             return;
         }

@@ -63,6 +63,53 @@ async fn plan_tells_apart_what_changes_values_and_what_does_not() {
 }
 
 #[tokio::test]
+async fn plan_says_what_a_view_costs_and_whom_a_change_breaks() {
+    let shop = Service::busy_shop().await;
+    let changed = SHOP
+        .replace(
+            "name: items, aggregate: last_n, column: item_id, n: 2, distinct: true",
+            "name: prices, aggregate: mean, column: price, windows: [1h]",
+        )
+        .replace("kind: feature_service\nname: shelf\nfeatures: [popularity]\n", "")
+        .replace("entity: item\nsource: clicks\n", "entity: item\nsource: clicks\nwhere: price > 1.0\n");
+    let changed = changed.trim_end().trim_end_matches("---");
+    let planned = shop.api.send(PLAN, "application/yaml", changed).await.json();
+    let rows = planned["changes"].as_array().expect("a list").iter();
+    let rows: String = rows.map(|row| format!("{} | {} | {}\n", row["name"], row["breaks"], row["cost"])).collect();
+    expect![[r#"
+        activity | lookups of `activity:items` fail | {state_bytes_per_entity:764,tiles_per_entity:62,keeps_values:true,events_to_read:4,parts_per_read:1}
+        popularity | null | {state_bytes_per_entity:12,tiles_per_entity:1,keeps_values:false,events_to_read:4,parts_per_read:2}
+        recommender | lookups of `activity:items` fail | null
+        shelf | calls that name it fail | null
+    "#]]
+    .assert_eq(&rows.replace('"', ""));
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_deprecated_is_shown_and_told_to_those_that_use_it() {
+    let service = Service::empty().await;
+    let deprecated = SHOP
+        .replace("name: visits, aggregate: count", "name: visits, aggregate: count, deprecated: use activity:clicks")
+        .replace("entity: item\nsource: clicks", "entity: item\nsource: clicks\ndeprecated: nobody buys by it");
+    let planned = service.api.send(PLAN, "application/yaml", deprecated.as_str()).await.json();
+    let expected = json!([
+        "feature service `recommender` uses the deprecated feature `visits:visits`: use activity:clicks",
+        "feature service `shelf` uses the deprecated feature view `popularity`: nobody buys by it",
+    ]);
+    assert_eq!(planned["warnings"], expected);
+    assert_eq!(service.apply(&deprecated).await.json()["warnings"], expected);
+    let listed = service.api.get("/v1/definitions").await.json();
+    let popularity = listed["definitions"].as_array().expect("a list").iter().find(|it| it["name"] == "popularity");
+    assert_eq!(popularity.expect("it is listed")["deprecated"], "nobody buys by it");
+    let visits = service.api.get("/v1/definitions/feature_view/visits").await.json();
+    assert_eq!(visits["features"][0]["deprecated"], "use activity:clicks");
+    let silent = problem(&service.apply(&SHOP.replace("name: shelf", "name: shelf\ndeprecated: true")).await);
+    assert_eq!(silent, "400 INVALID_DEFINITIONS: the definitions have 1 mistake\n");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_applied_is_listed_and_shown_with_its_lineage() {
     let shop = Service::shop().await;
     let listed = shop.api.get("/v1/definitions").await.json();
@@ -97,7 +144,29 @@ async fn what_is_applied_is_listed_and_shown_with_its_lineage() {
           ],
           "description": "A shopper",
           "owner": "growth@shop.example",
-          "tags": {}
+          "tags": {},
+          "deprecated": null,
+          "lineage": [
+            {
+              "source": "clicks",
+              "view": "activity",
+              "services": [
+                "recommender"
+              ]
+            },
+            {
+              "source": "clicks",
+              "view": "visits",
+              "services": [
+                "recommender"
+              ]
+            },
+            {
+              "source": "clicks",
+              "view": "study",
+              "services": []
+            }
+          ]
         }
     "#]]
     .assert_eq(&pretty(&shop.api.get("/v1/definitions/entity/user").await.json()));
@@ -212,6 +281,7 @@ async fn an_apply_on_an_older_revision_and_a_schema_that_breaks_its_rule_are_ref
         "{ name: item_id, type: int64, required: true }\n    - { name: price",
     );
     let incompatible = shop.apply(&narrowed).await;
+    let planned = shop.api.send(PLAN, "application/yaml", narrowed.as_str()).await.json();
     expect![[r#"
         409 CONFLICT: revision 0 is no longer the newest: revision 1 was applied meanwhile
         409 INCOMPATIBLE_SCHEMA: the change breaks a compatibility rule of a schema
@@ -227,6 +297,14 @@ async fn an_apply_on_an_older_revision_and_a_schema_that_breaks_its_rule_are_ref
         ]
     "#]]
     .assert_eq(&pretty(&serde_json::from_slice::<Value>(&incompatible.body).expect("it is JSON")["errors"]));
+    expect![[r#"
+        {
+          "source": "clicks",
+          "detail": "the field `item_id` was optional and is now required, which `compatibility: backward` forbids",
+          "help": "leave it optional; or declare `compatibility: none` where no event of the other schema matters any more"
+        }
+    "#]]
+    .assert_eq(&pretty(&planned["refused"][0]));
     assert_eq!(shop.api.get("/v1/definitions").await.json()["revision"], 1);
     let applied = shop.api.send("/v1/definitions/apply?revision=1&by=ada", "application/yaml", renamed).await.json();
     assert_eq!(applied["revision"], 2);
@@ -291,4 +369,39 @@ async fn what_was_applied_is_served_again_after_a_restart() {
     let (app, api) = super::start(folder.path()).await;
     assert_eq!(api.post("/v1/online-features", &lookup).await.json()["columns"], before);
     Service { app, api, folder }.stop().await;
+}
+
+#[tokio::test]
+async fn commands_apply_what_takes_nothing_away_and_ask_before_the_rest() {
+    let shop = Service::shop().await;
+    let url = shop.app.url();
+    let run = async |command: &str, yaml: &str, more: &[&str]| {
+        let path = shop.folder.path().join("shop.yaml");
+        std::fs::write(&path, yaml).expect("written");
+        let mut freshet = std::process::Command::new(env!("CARGO_BIN_EXE_freshet"));
+        freshet.arg(command).arg(&path).args(more).env("FRESHET_URL", &url).stdin(std::process::Stdio::null());
+        let output = tokio::task::spawn_blocking(move || freshet.output()).await.expect("no panic");
+        let output = output.expect("the binary was built");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let more = format!("{SHOP}---\nkind: feature_service\nname: shop_window\nfeatures: [popularity]\n");
+    let (code, said, _) = run("apply", &more, &[]).await;
+    assert_eq!((code, said.as_str()), (Some(0), "+ feature service `shop_window`: new\napplied as revision 2\n",));
+    let (code, said, why) = run("apply", SHOP, &[]).await;
+    assert_eq!(code, Some(2), "{said}{why}");
+    assert!(said.contains("breaks: calls that name it fail") && why.contains("give `--yes`"), "{said}{why}");
+    assert_eq!(shop.api.get("/v1/definitions").await.json()["revision"], 2);
+    let (code, said, _) = run("apply", SHOP, &["--yes", "--output", "json"]).await;
+    assert_eq!((code, serde_json::from_str::<Value>(&said).expect("JSON")["revision"].clone()), (Some(0), json!(3)));
+    let narrowed = SHOP.replace("{ name: price, type: float64 }", "{ name: price, type: float64, required: true }");
+    for command in ["plan", "apply"] {
+        let (code, said, _) = run(command, &narrowed, &[]).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("! source `clicks`: the field `price` was optional") && said.contains("help: "),
+            "{said}"
+        );
+    }
+    shop.stop().await;
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod changes;
 mod definitions;
 mod explain;
 mod feast;
@@ -13,6 +14,7 @@ mod limits;
 mod lookups;
 mod program;
 mod rebuilds;
+mod rollbacks;
 mod system;
 mod tls;
 
@@ -87,7 +89,7 @@ impl Service {
         let done = |status: &Value| {
             let all = |list: &str, is: fn(&Value) -> bool| status[list].as_array().expect("a list").iter().all(is);
             all("partitions", |it| it["lag"] == 0 && it["archived_to"] == it["log_end"])
-                && all("views", |it| it["state"] == "live")
+                && all("views", |it| it["state"] != "building")
         };
         until("the service is up to date", async || Some(self.api.get("/v1/status").await.json()).filter(done)).await;
     }
