@@ -1,8 +1,12 @@
-//! `/v1/dead-letters`: records of the log that entered no view, with why.
+//! `/v1/dead-letters`: records of the log that entered no view, with why; and their replay, once the schema is mended.
 
-use axum::Json;
+mod replay;
+
+use std::sync::Arc;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
@@ -10,10 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
 use crate::api::access::Caller;
+use crate::api::audit::Done;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::definition::Source;
 use crate::offline::{self, Archive, DeadLetter, Filter};
+
+use replay::Replayed;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -45,6 +52,9 @@ pub(super) struct DeadLetterView {
     reason: String,
     field: Option<String>,
     detail: String,
+    /// What the source makes of it as it is now: `rejected`; `taken`, by views that are built from now on and by those of
+    /// a replay; `replayed`, by all views.
+    now: &'static str,
     /// The record as text, where it is UTF-8.
     text: Option<String>,
     /// The record's bytes in base64, where they are not.
@@ -63,11 +73,13 @@ pub(super) async fn list(
 ) -> Result<Json<DeadLetters>, Problem> {
     let Query(query) = query?;
     caller.require_source(&query.source)?;
+    let ends = replay::ends(&state, &query.source).await?;
     let letters = on_archive(&state, &query.source, move |archive, source| {
         let limit = query.limit.unwrap_or(100).min(10_000);
-        archive.dead_letters(source, Filter { reason: query.reason.as_deref(), limit })
+        let letters = archive.dead_letters(source, Filter { reason: query.reason.as_deref(), limit })?;
+        Ok(letters.into_iter().map(|letter| view(letter, source, &ends)).collect())
     });
-    Ok(Json(DeadLetters { dead_letters: letters.await?.into_iter().map(view).collect() }))
+    Ok(Json(DeadLetters { dead_letters: letters.await? }))
 }
 
 /// Show one rejected record
@@ -83,12 +95,30 @@ pub(super) async fn show(
     Path((source, partition, offset)): Path<(String, u32, u64)>,
 ) -> Result<Json<DeadLetterView>, Problem> {
     caller.require_source(&source)?;
-    let found =
-        on_archive(&state, &source, move |archive, source| archive.dead_letter(source, partition, offset)).await?;
-    let letter = found.ok_or_else(|| {
+    let ends = replay::ends(&state, &source).await?;
+    let found = on_archive(&state, &source, move |archive, source| {
+        let letter = archive.dead_letter(source, partition, offset)?;
+        Ok(letter.map(|letter| view(letter, source, &ends)))
+    });
+    let letter = found.await?.ok_or_else(|| {
         Problem::not_found("UNKNOWN_DEAD_LETTER", format_args!("`{source}` has no dead letter at {partition}/{offset}"))
     })?;
-    Ok(Json(view(letter)))
+    Ok(Json(letter))
+}
+
+/// Take rejected records into the views of a source, once its schema takes them
+#[utoipa::path(post, operation_id = "replay_dead_letters", path = "/v1/dead-letters/{source}/replay", tag = "ingest",
+    params(("source" = String, Path)),
+    responses(
+        (status = 200, description = "What became of them; views are rebuilt while lookups go on", body = Replayed),
+        (status = 404, description = "No such source", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn replay(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(source): Path<String>,
+) -> Result<(Extension<Done>, Json<Replayed>), Problem> {
+    let replayed = replay::replay(&state, &source, caller.name(None)).await?;
+    Ok((Extension(Done(replayed.summary())), Json(replayed)))
 }
 
 async fn on_archive<T: Send + 'static>(
@@ -96,15 +126,25 @@ async fn on_archive<T: Send + 'static>(
     source: &str,
     ask: impl FnOnce(&Archive, &Source) -> Result<T, offline::Error> + Send + 'static,
 ) -> Result<T, Problem> {
-    let known = state.catalogues.current().plan.source(source).cloned();
-    let source =
-        known.ok_or_else(|| Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined")))?;
+    let source = known(state, source)?;
     let archive = Archive::new(state.folder.clone());
     let asked = tokio::task::spawn_blocking(move || ask(&archive, &source)).await;
     asked.expect("reading the archive does not panic").map_err(|error| Problem::internal(&error))
 }
 
-fn view(letter: DeadLetter) -> DeadLetterView {
+fn known(state: &State, source: &str) -> Result<Arc<Source>, Problem> {
+    let known = state.catalogues.current().plan.source(source).cloned();
+    known.ok_or_else(|| Problem::not_found("UNKNOWN_SOURCE", format_args!("source `{source}` is not defined")))
+}
+
+/// `ends` are those of the replay under the schema of now.
+fn view(letter: DeadLetter, source: &Source, ends: &[u64]) -> DeadLetterView {
+    let is_replayed = ends.get(letter.partition as usize).is_some_and(|end| letter.offset < *end);
+    let now = match letter.is_taken_by(source) {
+        true if is_replayed => "replayed",
+        true => "taken",
+        false => "rejected",
+    };
     let text = String::from_utf8(letter.raw.to_vec()).ok();
     DeadLetterView {
         topic: letter.topic,
@@ -115,6 +155,7 @@ fn view(letter: DeadLetter) -> DeadLetterView {
         reason: letter.reason,
         field: letter.field,
         detail: letter.detail,
+        now,
         bytes: text.is_none().then(|| BASE64_STANDARD.encode(&letter.raw)),
         text,
     }

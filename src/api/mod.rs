@@ -137,6 +137,7 @@ fn changes(state: Option<&State>) -> OpenApiRouter<State> {
     let calls = OpenApiRouter::new()
         .routes(routes!(definitions::apply))
         .routes(routes!(rollbacks::create))
+        .routes(routes!(dead_letters::replay))
         .routes(routes!(backfills::create))
         .routes(routes!(backfills::cancel))
         .routes(routes!(rebuilds::create))

@@ -1,8 +1,11 @@
-//! `freshet dead-letters list|show`. Replaying them comes in a later release.
+//! `freshet dead-letters list|show|replay`.
 
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::cli::Common;
+use crate::cli::client::Body;
 use crate::cli::output::{self, Format};
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +41,14 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
+    /// Take them into the views of a source, once its schema is mended and takes them; each once
+    Replay {
+        /// Of which source
+        #[arg(long)]
+        source: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -49,9 +60,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             match common.output {
                 Format::Json => println!("{}", output::json(&answer)),
                 Format::Table => {
-                    let columns = ["partition", "offset", "ingestion_time", "reason", "field", "detail"];
+                    let columns = ["partition", "offset", "ingestion_time", "reason", "field", "detail", "now"];
                     let rows = answer["dead_letters"].as_array().into_iter().flatten();
-                    let row = |letter: &serde_json::Value| columns.map(|name| output::cell(&letter[name])).to_vec();
+                    let row = |letter: &Value| columns.map(|name| output::cell(&letter[name])).to_vec();
                     println!("{}", output::table(&columns, rows.map(row)));
                 }
             }
@@ -60,6 +71,24 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let path = format!("/v1/dead-letters/{source}/{partition}/{offset}");
             println!("{}", output::json(&common.connection.client()?.get(&path, &[]).await?));
         }
+        Action::Replay { source, common } => {
+            let path = format!("/v1/dead-letters/{source}/replay");
+            let replayed = common.connection.client()?.call("POST", &path, &[], Body::None).await?;
+            match common.output {
+                Format::Json => println!("{}", output::json(&replayed)),
+                Format::Table => print_replayed(&replayed),
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_replayed(replayed: &Value) {
+    let names = |list: &str| {
+        let names: Vec<String> = replayed[list].as_array().into_iter().flatten().map(output::cell).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    println!("{} records are taken now, {} are rejected still", replayed["taken"], replayed["rejected"]);
+    println!("views that are rebuilt with them: {} (`/v1/rebuilds` says how far)", names("rebuilding"));
+    println!("views that have them already: {}", names("up_to_date"));
 }

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 
 use crate::kernel::definition::Source;
-use crate::kernel::event::{RawRecord, Rejection};
+use crate::kernel::event::{self, RawRecord, Rejection};
 use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::ValueType;
 use crate::offline::archive::{Span, date, file_name, write_parquet};
@@ -49,6 +49,23 @@ impl DeadLetter {
             raw: record.value.clone(),
         }
     }
+
+    /// Whether the source, as it is by now, takes the record.
+    pub fn is_taken_by(&self, source: &Source) -> bool {
+        event::decode(source, &[self.record()]).rejections.is_empty()
+    }
+
+    fn record(&self) -> RawRecord {
+        let DeadLetter { partition, offset, ingestion_time, .. } = *self;
+        RawRecord { partition, offset, ingestion_time, value: self.raw.clone() }
+    }
+}
+
+/// What a source, as it is by now, makes of the dead letters that it was not asked about before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redecoded {
+    pub taken: u64,
+    pub rejected: u64,
 }
 
 /// Which dead letters of a source to list.
@@ -77,6 +94,20 @@ impl Archive {
             newest.truncate(filter.limit);
         }
         Ok(newest)
+    }
+
+    /// Decodes again what is not below the offset that `done` has for its partition.
+    pub fn decode_again(&self, source: &Source, done: &[u64]) -> Result<Redecoded, Error> {
+        let mut outcome = Redecoded::default();
+        for file in dead_letter_files(&self.pin(source)?) {
+            let letters = read_file(self.folder(), &file)?.into_iter();
+            let is_new = |it: &DeadLetter| done.get(it.partition as usize).is_none_or(|done| it.offset >= *done);
+            let records: Vec<RawRecord> = letters.filter(is_new).map(|letter| letter.record()).collect();
+            let rejected = event::decode(source, &records).rejections.len();
+            outcome.taken += (records.len() - rejected) as u64;
+            outcome.rejected += rejected as u64;
+        }
+        Ok(outcome)
     }
 
     /// The one at an offset, or `None` where there was no such rejection.

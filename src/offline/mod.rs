@@ -17,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use archive::{Archive, Committed, Pinned, Span};
-pub use dead_letters::{DeadLetter, Filter};
+pub use dead_letters::{DeadLetter, Filter, Redecoded};
 pub use events::{ArchivedEvents, Events, Scope};
 pub use feature_table::{AS_OF, FeatureTable, Manifest, Run, Step};
 pub use folder::Folder;

@@ -35,6 +35,8 @@ pub struct Version {
     pub view: Arc<ViewPlan>,
     pub generation: u32,
     pub state: VersionState,
+    /// The newest that defines it.
+    pub revision: u64,
     pub written_by: Pass,
 }
 
@@ -105,6 +107,7 @@ impl Catalogue {
                 view: Arc::new(view.in_generation(generation)),
                 generation,
                 state,
+                revision: version.revision,
                 written_by: if state == VersionState::Building && was_served { Pass::Building } else { Pass::Serving },
             };
             versions.extend(generations(version).into_iter().map(of));

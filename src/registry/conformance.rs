@@ -9,7 +9,7 @@ use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Error, Job, JobState, Registry, VersionState};
+use crate::registry::{Error, Job, JobState, Registry, Replay, VersionState};
 
 /// `open` opens the same registry for a project each time; each test takes projects of its own.
 pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
@@ -30,6 +30,7 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(&*open("rebuilds").await).await;
     a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
     rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
+    the_newest_replay_of_a_source_and_a_mark_counts(&*open("replays").await, &*open("replays").await).await;
     each_apply_and_promotion_is_counted(&*open("changes").await, &*open("changes").await).await;
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
     a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
@@ -177,6 +178,23 @@ async fn rows_that_nobody_uses_are_retired_until_they_are_removed(registry: &dyn
     assert_eq!(retired(41).await, [(1, 2)], "a dropped version has no use for rows");
     registry.apply(2, &[], "ada", &[(name("v"), Fingerprint(1))], at(50)).await.expect("applies");
     assert_eq!((generations(registry).await, retired(99).await), (vec![(1, 3, None)], vec![(1, 2)]));
+}
+
+async fn the_newest_replay_of_a_source_and_a_mark_counts(registry: &dyn Registry, reopened: &dyn Registry) {
+    let replay = |decoding: u64, ends: &[u64], by: &str| Replay {
+        source: name("clicks"),
+        decoding: Fingerprint(decoding),
+        ends: ends.to_vec(),
+        at: at(5),
+        by: by.to_owned(),
+    };
+    let read = async |decoding: u64| reopened.replay(&name("clicks"), Fingerprint(decoding)).await.expect("answers");
+    assert_eq!(read(1).await, None);
+    for replay in [replay(1, &[], "ada"), replay(1, &[7, 0], "ben"), replay(2, &[9], "cy")] {
+        registry.put_replay(&replay).await.expect("written");
+    }
+    assert_eq!((read(1).await, read(2).await), (Some(replay(1, &[7, 0], "ben")), Some(replay(2, &[9], "cy"))));
+    assert_eq!(reopened.replay(&name("views"), Fingerprint(1)).await.expect("answers"), None);
 }
 
 async fn each_apply_and_promotion_is_counted(registry: &dyn Registry, reopened: &dyn Registry) {

@@ -135,6 +135,18 @@ pub struct Rollback {
     pub by: String,
 }
 
+/// Dead letters of a source that were decoded again, and taken into its views where they could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    pub source: Name,
+    /// The mark of the schema that they were decoded by.
+    pub decoding: Fingerprint,
+    /// For each partition, the offset that they are below.
+    pub ends: Vec<u64>,
+    pub at: EventTime,
+    pub by: String,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("revision {expected} is no longer the newest: revision {found} was applied meanwhile")]
@@ -216,6 +228,11 @@ pub trait Registry: Send + Sync {
     async fn retired(&self, before: EventTime) -> Result<Vec<(Fingerprint, u32)>, Error>;
 
     async fn rows_removed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error>;
+
+    /// Notes that dead letters were decoded again; the newest of a source and mark counts.
+    async fn put_replay(&self, replay: &Replay) -> Result<(), Error>;
+
+    async fn replay(&self, source: &Name, decoding: Fingerprint) -> Result<Option<Replay>, Error>;
 
     /// Writes a job, or what became of it: all but its id, kind, request, start and owner may change.
     async fn put_job(&self, job: &Job) -> Result<(), Error>;

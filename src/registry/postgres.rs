@@ -142,6 +142,7 @@ fn migrator() -> Migrator {
         (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
         (2, "access", include_str!("../../migrations/postgres/0002_access.sql")),
         (3, "rollback", include_str!("../../migrations/postgres/0003_rollback.sql")),
+        (4, "replays", include_str!("../../migrations/postgres/0004_replays.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -9,7 +9,7 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
-use crate::registry::{Error, Job, Registry, Revision, Revocation, Rollback, ViewVersion};
+use crate::registry::{Error, Job, Registry, Replay, Revision, Revocation, Rollback, ViewVersion};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
@@ -17,6 +17,7 @@ pub use database::{Cell, Database, Row, Transaction};
 mod access;
 mod database;
 mod jobs;
+mod replays;
 mod rollbacks;
 mod versions;
 
@@ -177,6 +178,14 @@ impl<D: Database> Registry for SqlRegistry<D> {
 
     async fn rows_removed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error> {
         self.delete_copy(fingerprint, generation).await
+    }
+
+    async fn put_replay(&self, replay: &Replay) -> Result<(), Error> {
+        self.write_replay(replay).await
+    }
+
+    async fn replay(&self, source: &Name, decoding: Fingerprint) -> Result<Option<Replay>, Error> {
+        self.select_replay(source, decoding).await
     }
 
     async fn put_job(&self, job: &Job) -> Result<(), Error> {

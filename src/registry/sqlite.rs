@@ -131,6 +131,7 @@ fn migrator() -> Migrator {
         (3, "processes", include_str!("../../migrations/sqlite/0003_processes.sql")),
         (4, "access", include_str!("../../migrations/sqlite/0004_access.sql")),
         (5, "rollback", include_str!("../../migrations/sqlite/0005_rollback.sql")),
+        (6, "replays", include_str!("../../migrations/sqlite/0006_replays.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -146,6 +146,7 @@ async fn dead_letters_are_listed_by_reason_and_shown_with_their_bytes() {
               "reason": "missing_field",
               "field": "user_id",
               "detail": "the field is required (string) and is not there",
+              "now": "rejected",
               "text": "{\"id\":\"b\",\"at\":\"2026-01-01T10:00:00Z\"}",
               "bytes": null
             },
@@ -158,6 +159,7 @@ async fn dead_letters_are_listed_by_reason_and_shown_with_their_bytes() {
               "reason": "undecodable",
               "field": null,
               "detail": "not UTF-8 at byte 0",
+              "now": "rejected",
               "text": null,
               "bytes": "/wA="
             }

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod changes;
+mod dead_letters;
 mod definitions;
 mod explain;
 mod feast;
