@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod get;
 mod ingest;
+mod init;
 mod inspect;
 mod jobs;
 mod keys;
@@ -44,6 +45,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the service
     Serve(serve::Arguments),
+    /// Make a starter project
+    Init(init::Arguments),
     /// Name every mistake in definition files; needs no service
     Validate(validate::Arguments),
     /// Say what an apply would change
@@ -110,6 +113,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Init(arguments) => init::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Plan(arguments) => apply::plan(arguments).await,
         Command::Apply(arguments) => apply::apply(arguments).await,

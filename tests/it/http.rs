@@ -24,6 +24,11 @@ impl Api {
         Api { base: base.to_owned(), key: None, headers: Vec::new(), http: reqwest::Client::new() }
     }
 
+    /// Where it is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same service, called with an API key.
     pub fn with_key(&self, key: &str) -> Api {
         Api { key: Some(key.to_owned()), ..self.clone() }

@@ -16,6 +16,7 @@ mod lookups;
 mod program;
 mod rebuilds;
 mod rollbacks;
+mod starter;
 mod system;
 mod tls;
 
