@@ -204,7 +204,7 @@ ttl: 7d
             defs.yaml:5:1: an entity has no key `onwer`
               help: did you mean `owner`?
             defs.yaml:6:1: an entity has no key `ttl`
-              help: one of `kind`, `name`, `description`, `owner`, `tags`, `keys`"#]],
+              help: one of `kind`, `name`, `description`, `owner`, `tags`, `deprecated`, `keys`"#]],
     );
 }
 
@@ -765,7 +765,7 @@ features:
             defs.yaml:10:47: the aggregate `sum` takes no `n`
               help: leave it out; it belongs to `first_n`, `last_n`
             defs.yaml:11:47: a feature has no key `nn`
-              help: one of `name`, `description`, `windows`, `tumbling`, `session`, `by`, `aggregate`, `column`, `default`"#]],
+              help: one of `name`, `description`, `deprecated`, `windows`, `tumbling`, `session`, `by`, `aggregate`, `column`, `default`"#]],
     );
 }
 
