@@ -61,7 +61,7 @@ pub(super) fn run(
 fn wanted(plan: &Plan, request: &Request, pinned: &Pinned, steps: &[Vec<Step>]) -> batch::Wanted {
     let view = &request.view;
     let (first, end) = (request.interval.start, request.interval.end);
-    let found_for = view.reach.map(|reach| reach.max(view.max_age.unwrap_or(reach)));
+    let found_for = view.found_for();
     let event_time = found_for.map(|found_for| first - found_for..end);
     let done = steps.iter().map(|steps| steps.last().map_or(0, |step| order::hash(&step.reached)));
     let from = done.min().expect("a run has a lane");

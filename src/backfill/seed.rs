@@ -107,7 +107,7 @@ fn fold(seeding: &Seeding, shards: u16, writes: &mpsc::Sender<Write>) -> Result<
 fn wanted(seeding: &Seeding) -> Result<batch::Wanted, Error> {
     let Seeding { archive, view, now, resources, .. } = seeding;
     let lanes = resources.threads.get();
-    let seen_for = view.reach.map(|reach| reach.max(view.max_age.unwrap_or(reach)) + SEEN_LONGER);
+    let seen_for = view.found_for().map(|found_for| found_for + SEEN_LONGER);
     let pinned = archive.pin(&view.source)?.of_history();
     Ok(batch::Wanted {
         entrants: Entrants::new(view.clone(), Knowledge::AsServed),

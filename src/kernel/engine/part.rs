@@ -138,8 +138,7 @@ impl Part {
     /// Only ever grows, for the newest times do. Ids live as long as they can decide about a duplicate, though the
     /// features may have forgotten their events. In whole hours, so that few flushes move it.
     fn expires_at(&self, view: &ViewPlan) -> Option<EventTime> {
-        let reach = view.reach?;
-        let unread = self.newest? + reach.max(view.max_age.unwrap_or(reach));
+        let unread = self.newest? + view.found_for()?;
         let ids = self.ids.newest_ingestion().filter(|_| view.source.event_id.is_some());
         let last_use = unread.max(ids.map_or(unread, |newest| newest + view.source.dedup_window));
         Some((last_use + KEPT_LONGER + Micros::HOUR - Micros::new(1)).floor(Micros::HOUR))

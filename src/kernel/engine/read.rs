@@ -77,9 +77,8 @@ impl Presence {
     /// that the window's start reaches it. So what is not found has left every window, and its values are empty.
     fn of(view: &ViewPlan, newest: Option<EventTime>, as_of: EventTime) -> Presence {
         let Some(newest) = newest else { return Presence::NotFound };
-        let found_for = view.reach.map(|reach| reach.max(view.max_age.unwrap_or(reach)));
         let passed = |age| newest + age <= as_of;
-        if found_for.is_some_and(passed) {
+        if view.found_for().is_some_and(passed) {
             Presence::NotFound
         } else if view.max_age.is_some_and(passed) {
             Presence::OutsideMaxAge

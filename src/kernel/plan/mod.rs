@@ -222,6 +222,11 @@ impl ViewPlan {
         fields
     }
 
+    /// For how long after its newest event an entity is found (semantics §6); `None`: for ever.
+    pub fn found_for(&self) -> Option<Micros> {
+        self.reach.map(|reach| reach.max(self.max_age.unwrap_or(reach)))
+    }
+
     /// The partial that a feature is finished from.
     pub fn slot(&self, feature: &FeaturePlan) -> &Slot {
         &self.grids[feature.grid].slots[feature.slot]
