@@ -16,7 +16,7 @@ use crate::api::negotiate::preferred;
 const WORTH_BYTES: u64 = 1_024;
 
 const GZIP: &str = "gzip";
-/// As it is: a client that accepts anything accepts this first.
+/// As it is.
 const IDENTITY: &str = "identity";
 
 pub(super) async fn on_request(request: Request, next: Next) -> Response {
@@ -31,6 +31,7 @@ pub(super) async fn on_request(request: Request, next: Next) -> Response {
     }
 }
 
+/// A client that accepts anything (`*`) has not asked for it: it has to be named.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let asked = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     asked.is_some_and(|asked| preferred(Some(asked), &[GZIP, IDENTITY]) == Some(GZIP) && asked.contains(GZIP))
