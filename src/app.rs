@@ -19,15 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Access, Jobs, Lanes, Limits, Phase};
 use crate::archive;
-use crate::backfill;
 use crate::clock::Clock;
 use crate::config::{Config, Http, Role};
-use crate::event_log;
 use crate::event_log::embedded::EmbeddedLog;
-use crate::kernel::name::Name;
-use crate::offline::{self, Archive, Lookups};
-use crate::online;
-use crate::registry;
+use crate::offline::{Archive, Lookups};
 use crate::registry::access::KeyText;
 use crate::registry::catalogue::Catalogues;
 use crate::serving::sample::{self, Sampler};
@@ -37,12 +32,14 @@ use crate::telemetry::metrics::Metrics;
 
 use backends::Backends;
 pub use backends::registry;
+pub use error::Error;
 use follow::Follower;
 use life::Life;
 use server::Connections;
 
 mod backends;
 mod drivers;
+mod error;
 mod follow;
 mod life;
 mod patient;
@@ -62,57 +59,6 @@ pub struct App {
 }
 
 type Ended = Result<Result<(), Error>, tokio::task::JoinError>;
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error(
-        "whoever reaches {address} could do anything, for project `{project}` has no API keys: make one with \
-         `freshet keys create NAME --scope admin --local` and these settings; or allow it with `--insecure` \
-         (FRESHET_INSECURE=true); or listen on a loopback address"
-    )]
-    Open { address: SocketAddr, project: Name },
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
-    #[error("the operating system gives no random number")]
-    Random(#[from] getrandom::Error),
-    #[error("cannot create {place}")]
-    Folder { place: String, source: io::Error },
-    #[error("cannot remove {place}")]
-    Remove { place: String, source: io::Error },
-    #[error(transparent)]
-    Log(#[from] event_log::Error),
-    #[error(transparent)]
-    Online(#[from] online::Error),
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
-    #[error(transparent)]
-    Offline(#[from] offline::Error),
-    #[error(transparent)]
-    Backfill(#[from] backfill::Error),
-    #[error("the stream worker stopped")]
-    Stream(#[from] stream::Error),
-    #[error("the archive stopped")]
-    Archive(#[from] archive::Error),
-    #[error("the server stopped")]
-    Server(#[source] io::Error),
-    #[error("a part of the service died of a mistake in Freshet itself; the lines above say where")]
-    Died,
-}
-
-impl Error {
-    /// Whether a server is away that may come back.
-    fn is_transient(&self) -> bool {
-        match self {
-            Error::Log(error) => error.is_transient(),
-            Error::Online(error) => error.is_transient(),
-            Error::Registry(error) => error.is_transient(),
-            Error::Offline(error) => error.is_transient(),
-            _ => false,
-        }
-    }
-}
 
 /// How long requests in flight may take at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
