@@ -169,10 +169,16 @@ impl Shell {
         for effect in self.worker.handle(signal) {
             self.perform(effect).await?;
         }
-        if self.stage == Stage::Leaving && self.worker.is_idle() {
+        self.join_once_left();
+        Ok(())
+    }
+
+    /// Bounds that were asked for are waited for: they are of partitions that may be somebody else's by then, and must not
+    /// be taken for an answer to who joined anew.
+    fn join_once_left(&mut self) {
+        if self.stage == Stage::Leaving && self.worker.is_idle() && !self.asking_bounds {
             self.join();
         }
-        Ok(())
     }
 
     async fn answered(&mut self, answer: Answer) -> Result<(), Error> {
@@ -185,8 +191,12 @@ impl Shell {
             Answer::Joined(_) => Ok(()),
             Answer::Signal(signal @ (Signal::Assigned(_) | Signal::Versions { .. })) => {
                 self.asking_bounds = false;
+                if self.stage == Stage::Joined {
+                    return self.step(signal).await;
+                }
                 // Who is on the way out takes nothing up.
-                if self.stage == Stage::Joined { self.step(signal).await } else { Ok(()) }
+                self.join_once_left();
+                Ok(())
             }
             Answer::Signal(signal) => self.step(signal).await,
         }

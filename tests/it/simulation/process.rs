@@ -177,6 +177,7 @@ impl Process {
     pub fn hear_bounds(&mut self, signal: Signal, scene: &Scene) -> Result<(), String> {
         self.asking_bounds = false;
         if self.stage != Stage::Joined {
+            self.join_once_left();
             return Ok(());
         }
         if let Signal::Assigned(bounds) = &signal {
@@ -212,10 +213,14 @@ impl Process {
         for effect in self.worker.handle(signal) {
             self.perform(effect, scene)?;
         }
-        if self.stage == Stage::Leaving && self.worker.is_idle() {
+        self.join_once_left();
+        Ok(())
+    }
+
+    fn join_once_left(&mut self) {
+        if self.stage == Stage::Leaving && self.worker.is_idle() && !self.asking_bounds {
             self.join();
         }
-        Ok(())
     }
 
     fn join(&mut self) {
