@@ -8,6 +8,7 @@ mod definitions;
 mod explain;
 mod feast;
 mod feast_client;
+mod feature_tables;
 mod fuzz;
 mod ingest;
 mod jobs;
