@@ -9,6 +9,7 @@ mod cluster;
 mod exact_ratio;
 mod generations;
 mod golden_codec;
+mod history_in_bucket;
 mod hostile;
 mod http;
 mod kernel_property;

@@ -25,9 +25,15 @@ pub struct Process {
 impl Process {
     /// Starts it, on a port that the system chooses, and returns at once.
     pub fn spawn(folder: &Path, settings: &[&str]) -> Process {
+        Process::spawn_in(&[], folder, settings)
+    }
+
+    /// The same in an environment that has these variables too.
+    pub fn spawn_in(environment: &[(&str, &str)], folder: &Path, settings: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
         command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+        command.envs(environment.iter().copied());
         command.env("FRESHET_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built");
         let stderr = child.stderr.take().expect("it is piped");
