@@ -7,6 +7,9 @@
 //!
 //! The same questions are answered three times over the same commits, side by side, and compared bit by bit. A value may
 //! differ for both reasons, or for both and yet be the same in the end.
+//!
+//! There is no third reason. An event that is ahead of its ingestion counts as of its ingestion whatever is known, and one
+//! that is too far ahead is a dead letter, which no row sees.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::Float64Type;
 use arrow::record_batch::RecordBatch;
 use expect_test::{Expect, expect};
 use freshet::batch::Resources;
@@ -118,6 +119,23 @@ fn what_came_later_or_late_counts_for_what_happened_alone() {
     );
 }
 
+/// In the order of the features: how many values were compared, are different, are so for events that were on their way,
+/// and for late ones.
+fn differences(shop: &Shop, spine: &[RecordBatch]) -> Vec<[usize; 4]> {
+    let features = &shop.plan.service("recommender").expect("it is defined").features;
+    let request = Request { features, spine, label_time: "at", knowledge: Knowledge::AsServed };
+    let job = Job::begin(&shop.archive, &shop.plan, &request, Resources::default()).expect("begun");
+    let mut batches = Vec::new();
+    let mut sink = |batch| {
+        batches.push(batch);
+        Ok(())
+    };
+    let found = job.run_compared(unwatched(), &mut sink).expect("compared");
+    assert_eq!(table(&batches), table(&cut(shop, spine, Knowledge::AsServed).expect("cut").batches));
+    let counts = |it: &Differences| [it.compared, it.different, it.not_yet_arrived, it.late];
+    found.iter().map(counts).collect()
+}
+
 #[test]
 fn what_more_knowledge_would_change_is_told_with_the_reason() {
     let shop = Shop::new();
@@ -128,19 +146,22 @@ fn what_more_knowledge_would_change_is_told_with_the_reason() {
     ]);
     let rows = |user| ["10:30:00", "10:40:00"].map(|at| (Some(user), None, Some(at), 0));
     let spine = [spine(&[rows("u1"), rows("u2")].concat())];
-    let features = &shop.plan.service("recommender").expect("it is defined").features;
-    let request = Request { features, spine: &spine, label_time: "at", knowledge: Knowledge::AsServed };
-    let job = Job::begin(&shop.archive, &shop.plan, &request, Resources::default()).expect("begun");
-    let mut batches = Vec::new();
-    let mut sink = |batch| {
-        batches.push(batch);
-        Ok(())
-    };
-    let found = job.run_compared(unwatched(), &mut sink).expect("compared");
-    assert_eq!(table(&batches), table(&cut(&shop, &spine, Knowledge::AsServed).expect("cut").batches));
-    let counts = |it: &Differences| [it.compared, it.different, it.not_yet_arrived, it.late];
     // Of u1 the event in flight is missed at the first label time, and the late one at both.
-    assert_eq!(found.iter().map(counts).collect::<Vec<_>>(), [[4, 2, 1, 2], [4, 0, 0, 0], [4, 2, 1, 2]]);
+    assert_eq!(differences(&shop, &spine), [[4, 2, 1, 2], [4, 0, 0, 0], [4, 2, 1, 2]]);
+}
+
+#[test]
+fn an_event_ahead_of_its_ingestion_counts_from_then_on_whatever_is_known() {
+    let shop = Shop::new();
+    shop.archive(&[click(0, "u1", "10:12:00", "10:10:00", "ahead", 1.0)]);
+    let spine = [spine(&["10:10:00", "10:11:00"].map(|at| (Some("u1"), None, Some(at), 0)))];
+    let spent = |knowledge| {
+        let cut = cut(&shop, &spine, knowledge).expect("cut");
+        let values = cut.batches[0].column_by_name("user_activity:spend_1h").expect("it was asked for");
+        values.as_primitive::<Float64Type>().values().to_vec()
+    };
+    assert_eq!([Knowledge::AsServed, Knowledge::EventTime].map(spent), [[0.0, 1.0], [0.0, 1.0]]);
+    assert_eq!(differences(&shop, &spine), [[2, 0, 0, 0]; 3]);
 }
 
 #[test]
