@@ -5,18 +5,19 @@ use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::api::State;
-use crate::api::jobs::{self, Handle, JobList, JobView};
+use crate::api::jobs::{self, Handle, JobList, JobView, Work};
 use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
 use crate::backfill::{self, Request};
 use crate::kernel::engine::Knowledge;
+use crate::kernel::name::Name;
+use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Archive, FeatureTable};
 use crate::registry::Job;
@@ -25,8 +26,6 @@ pub(super) const KIND: &str = "backfill";
 
 /// In what is recorded of a request, beside its body: the version of the view that it was begun for.
 const VERSION: &str = "version";
-
-type Work = BoxFuture<'static, Result<Value, String>>;
 
 /// Which instants of which view.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -59,15 +58,27 @@ pub(super) async fn create(
     let request = body.request(&state)?;
     let mut asked = serde_json::to_value(&body).expect("a body is plain data");
     asked[VERSION] = json!(request.view.fingerprint.to_string());
-    Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, asked, work(&state, request)).await?)))
+    let id = state.jobs.new_id(KIND);
+    let run = Run { state: state.clone(), id: id.clone() };
+    let work = |handle| run.work(request, handle).boxed();
+    Ok((StatusCode::ACCEPTED, Json(state.jobs.start(id, KIND, asked, work).await?)))
 }
 
-/// Goes on with a job that was recorded here or elsewhere; `None`: its view has another version by now.
-pub(super) fn work_of(state: &State, job: &Job) -> Option<impl FnOnce(String, Handle) -> Work + use<>> {
-    let mut asked = job.request.clone();
+/// Goes on with a job that was recorded here or elsewhere.
+pub(super) fn take_up(state: &State, job: &Job, handle: Handle) -> Work {
+    let run = Run { state: state.clone(), id: job.id.clone() };
+    match recorded(state, &job.request) {
+        Some(request) => run.work(request, handle).boxed(),
+        None => run.end(job.request.clone()).boxed(),
+    }
+}
+
+/// What was asked for; `None`: the view has another version by now.
+fn recorded(state: &State, request: &Value) -> Option<Request> {
+    let mut asked = request.clone();
     let version = asked.as_object_mut()?.remove(VERSION)?;
     let request = serde_json::from_value::<BackfillBody>(asked).ok()?.request(state).ok()?;
-    (version == request.view.fingerprint.to_string()).then(|| work(state, request))
+    (version == request.view.fingerprint.to_string()).then_some(request)
 }
 
 impl BackfillBody {
@@ -89,23 +100,64 @@ impl BackfillBody {
     }
 }
 
-fn work(state: &State, request: Request) -> impl FnOnce(String, Handle) -> Work + use<> {
-    let state = state.clone();
-    move |id: String, handle: Handle| {
-        let work = async move {
-            jobs::archived_until_now(&state, &request.view.source).await?;
-            jobs::blocking(move || run(&state, &id, &request, &handle).map_err(|error| chain(&error))).await
-        };
-        work.boxed()
+/// One job.
+struct Run {
+    state: State,
+    id: String,
+}
+
+impl Run {
+    /// What a run that comes to nothing wrote is removed, unless another process goes on with it.
+    async fn work(self, request: Request, handle: Handle) -> Result<Value, String> {
+        let table = self.table(&request.view.name, request.view.fingerprint);
+        let outcome = self.rows(&table, request, &handle).await;
+        if outcome.is_err() && self.state.jobs.is_over(&self.id, &handle).await {
+            self.discard(table).await;
+        }
+        outcome
+    }
+
+    async fn rows(&self, table: &FeatureTable, request: Request, handle: &Handle) -> Result<Value, String> {
+        handle.check()?;
+        jobs::archived_until_now(&self.state, &request.view.source).await?;
+        let (state, id, table, handle) = (self.state.clone(), self.id.clone(), table.clone(), handle.clone());
+        jobs::blocking(move || run(&state, &id, &table, &request, &handle).map_err(|error| chain(&error))).await
+    }
+
+    /// Of a version that is none any more.
+    async fn end(self, request: Value) -> Result<Value, String> {
+        let view = request["view"].as_str().and_then(|view| view.parse().ok());
+        let version = request[VERSION].as_str().and_then(|version| u64::from_str_radix(version, 16).ok());
+        if let (Some(view), Some(version)) = (view, version) {
+            self.discard(self.table(&view, Fingerprint(version))).await;
+        }
+        Err("its view has another version by now: ask for it again".to_owned())
+    }
+
+    fn table(&self, view: &Name, version: Fingerprint) -> FeatureTable {
+        FeatureTable::new(self.state.folder.clone(), view, version)
+    }
+
+    async fn discard(&self, table: FeatureTable) {
+        let id = self.id.clone();
+        let discarded = tokio::task::spawn_blocking(move || table.discard(&id)).await;
+        if let Err(error) = discarded.expect("discarding does not panic") {
+            tracing::warn!(%error, job = self.id, "what a backfill wrote that came to nothing could not be removed");
+        }
     }
 }
 
-fn run(state: &State, id: &str, request: &Request, handle: &Handle) -> Result<Value, backfill::Error> {
-    let (archive, folder) = (Archive::new(state.folder.clone()), &state.folder);
+fn run(
+    state: &State,
+    id: &str,
+    table: &FeatureTable,
+    request: &Request,
+    handle: &Handle,
+) -> Result<Value, backfill::Error> {
+    let archive = Archive::new(state.folder.clone());
     let view = &request.view;
-    let table = FeatureTable::new(folder.clone(), &view.name, view.fingerprint);
-    let manifest = handle.watched(|watch| backfill::run(&archive, &table, id, request, state.job_resources, watch))?;
-    let place = folder.place_of(&format!("features/{}/v={}", view.name, view.fingerprint));
+    let manifest = handle.watched(|watch| backfill::run(&archive, table, id, request, state.job_resources, watch))?;
+    let place = state.folder.place_of(&format!("features/{}/v={}", view.name, view.fingerprint));
     Ok(json!({ "rows": manifest.rows, "files": manifest.files, "folder": place }))
 }
 

@@ -1,7 +1,7 @@
 //! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends. It is run
 //! by the process that was asked, which tells the registry every few seconds that it lives, how far its jobs are, and
-//! hears which of them others want stopped. Of a process that is no longer heard of, backfills are taken up by whoever
-//! notices, for they go on where they were; other jobs are marked as failed.
+//! hears which of them others want stopped. Jobs of a process that is no longer heard of are taken up by whoever notices:
+//! a backfill goes on where it was, a training set is cut from the start.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -12,22 +12,22 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use utoipa::ToSchema;
 
 use crate::api::State;
-use crate::api::backfills;
 use crate::api::problem::Problem;
+use crate::api::{backfills, training_sets};
 use crate::clock::Clock;
 use crate::kernel::definition::Source;
-use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::time::Micros;
 use crate::registry::{self, Job, JobState, Registry};
 
 pub use handle::Handle;
+pub use view::{JobList, JobView};
 
 mod handle;
+mod view;
 
 /// Jobs that wait to start; one more is refused.
 const WAITING: usize = 64;
@@ -41,49 +41,8 @@ const LEASE: Micros = Micros::new(30_000_000);
 /// Also how long a job runs on at most after another process was asked to cancel it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
-/// A backfill or a training set.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct JobView {
-    id: String,
-    /// `training_set` or `backfill`.
-    kind: String,
-    /// `running`, `done`, `failed` or `cancelled`.
-    state: &'static str,
-    /// From 0 to 1.
-    progress: f64,
-    /// Rows that the process which was asked has made, while the job runs there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rows: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rows_per_second: Option<f64>,
-    /// If it goes on as it went so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds_left: Option<f64>,
-    /// What was asked.
-    request: Value,
-    /// What came of it: rows, files, the archive's offsets, versions.
-    result: Option<Value>,
-    error: Option<String>,
-    created_at: String,
-    finished_at: Option<String>,
-}
-
-/// The newest jobs of one kind.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct JobList {
-    jobs: Vec<JobView>,
-}
-
-impl JobView {
-    /// The feature service that was asked for, where the job has one.
-    pub(super) fn service(&self) -> &str {
-        self.request["service"].as_str().unwrap_or_default()
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.state == JobState::Done.as_str()
-    }
-}
+/// A job's work, which ends with its result, or with why there is none.
+pub(super) type Work = BoxFuture<'static, Result<Value, String>>;
 
 /// Starts jobs and knows the running ones. Clones share them.
 #[derive(Clone)]
@@ -105,24 +64,29 @@ impl Jobs {
         (Jobs { queue, running: Arc::default(), registry, clock, started: Arc::default(), owner }, receiver)
     }
 
-    /// Records the job and queues it. `work` ends with its result, or with why there is none.
-    pub(super) async fn start<W, F>(&self, kind: &str, request: Value, work: W) -> Result<JobView, Problem>
-    where
-        W: FnOnce(String, Handle) -> F,
-        F: Future<Output = Result<Value, String>> + Send + 'static,
-    {
-        let now = self.clock.now();
+    /// What no other job is called.
+    pub(super) fn new_id(&self, kind: &str) -> String {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{kind}-{:x}-{}-{number}", now.micros(), &self.owner[..4]);
+        format!("{kind}-{:x}-{}-{number}", self.clock.now().micros(), &self.owner[..4])
+    }
+
+    /// Records the job and queues it.
+    pub(super) async fn start(
+        &self,
+        id: String,
+        kind: &str,
+        request: Value,
+        work: impl FnOnce(Handle) -> Work,
+    ) -> Result<JobView, Problem> {
         let job = Job {
-            id: id.clone(),
+            id,
             kind: kind.to_owned(),
             state: JobState::Running,
             progress: 0.0,
             request,
             result: None,
             error: None,
-            created_at: now,
+            created_at: self.clock.now(),
             finished_at: None,
             owner: self.owner.to_string(),
         };
@@ -134,7 +98,7 @@ impl Jobs {
         self.registry.renew(&self.owner, LEASE, &[]).await?;
         self.registry.put_job(&job).await?;
         let handle = self.handle(&job);
-        let work = work(id, handle.clone());
+        let work = work(handle.clone());
         place.send(Box::pin(self.clone().finish(job.clone(), handle.clone(), work)));
         Ok(self.view(job, Some(&handle)))
     }
@@ -142,29 +106,31 @@ impl Jobs {
     /// Goes on with jobs that their processes left behind. Their ids and requests stay.
     async fn take_up(&self, state: &State) -> Result<Vec<BoxFuture<'static, ()>>, registry::Error> {
         let mut taken = Vec::new();
-        for id in self.registry.take_abandoned(backfills::KIND, &self.owner).await? {
-            let Some(job) = self.registry.job(&id).await? else { continue };
-            tracing::info!(job = id, "goes on with a job whose process is gone");
-            let handle = self.handle(&job);
-            let work = match backfills::work_of(state, &job) {
-                Some(work) => work(id, handle.clone()),
-                None => async { Err("its view has another version by now: ask for it again".to_owned()) }.boxed(),
-            };
-            taken.push(self.clone().finish(job, handle, work).boxed());
+        for kind in [backfills::KIND, training_sets::KIND] {
+            for id in self.registry.take_abandoned(kind, &self.owner).await? {
+                let Some(job) = self.registry.job(&id).await? else { continue };
+                tracing::info!(job = id, "goes on with a job whose process is gone");
+                let handle = self.handle(&job);
+                let work = match kind {
+                    backfills::KIND => backfills::take_up(state, &job, handle.clone()),
+                    _ => training_sets::take_up(state, &job, handle.clone()),
+                };
+                taken.push(self.clone().finish(job, handle, work).boxed());
+            }
         }
         Ok(taken)
     }
 
     fn handle(&self, job: &Job) -> Handle {
-        let handle = Handle::new(job.kind == backfills::KIND);
+        let handle = Handle::default();
         self.lock().insert(job.id.clone(), handle.clone());
         handle
     }
 
-    async fn finish(self, mut job: Job, handle: Handle, work: impl Future<Output = Result<Value, String>>) {
+    async fn finish(self, mut job: Job, handle: Handle, work: Work) {
         handle.begin(self.clock.now());
-        let outcome = if handle.is_cancelled() { Err(String::new()) } else { work.await };
-        if outcome.is_err() && handle.is_left() {
+        let outcome = work.await;
+        if outcome.is_err() && !self.is_over(&job.id, &handle).await {
             self.lock().remove(&job.id);
             return;
         }
@@ -178,6 +144,17 @@ impl Jobs {
             tracing::error!(%error, job = job.id, "the end of a job could not be recorded");
         }
         self.lock().remove(&job.id);
+    }
+
+    /// Of a job that came to nothing here: whether nobody else goes on with it, or is at it since we lost our lease.
+    pub(super) async fn is_over(&self, id: &str, handle: &Handle) -> bool {
+        if handle.is_left() {
+            return false;
+        }
+        let job = self.registry.job(id).await.inspect_err(|error| {
+            tracing::error!(%error, job = id, "the end of a job could not be recorded");
+        });
+        job.is_ok_and(|job| job.is_some_and(|job| job.owner == *self.owner))
     }
 
     pub(super) async fn get(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
@@ -194,7 +171,7 @@ impl Jobs {
             let handle = running.get(&job.id);
             self.view(job, handle)
         };
-        Ok(JobList { jobs: jobs.into_iter().map(view).collect() })
+        Ok(JobList::new(jobs.into_iter().map(view).collect()))
     }
 
     /// Asks a running job to stop; one that has ended stays as it ended.
@@ -214,7 +191,8 @@ impl Jobs {
         for id in self.registry.renew(&self.owner, LEASE, &progress).await? {
             self.lock().get(&id).into_iter().for_each(Handle::cancel);
         }
-        let error = "the process that ran it ended: ask for it again";
+        // Seedings, which are begun again by who notices.
+        let error = "the process that ran it ended";
         let taken = self.take_up(state).await?;
         for id in self.registry.fail_abandoned(error, self.clock.now()).await? {
             tracing::warn!(job = id, "a job failed: its process is gone");
@@ -223,7 +201,7 @@ impl Jobs {
     }
 
     fn view(&self, job: Job, handle: Option<&Handle>) -> JobView {
-        view(job, handle, self.clock.now())
+        JobView::new(job, handle, self.clock.now())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
@@ -231,8 +209,8 @@ impl Jobs {
     }
 }
 
-/// Runs queued jobs, a few at a time, until `closing`; those under way are then stopped and waited for. Those that can
-/// be taken up are left to whoever comes next.
+/// Runs queued jobs, a few at a time, until `closing`; those under way are then stopped, waited for, and left to whoever
+/// comes next.
 pub async fn run_jobs(
     state: State,
     mut queue: mpsc::Receiver<BoxFuture<'static, ()>>,
@@ -271,24 +249,6 @@ pub async fn run_jobs(
     while running.next().await.is_some() {}
     // Nobody has to wait for the lease to run out.
     jobs.registry.renew(&jobs.owner, Micros::ZERO, &[]).await.map(drop)
-}
-
-fn view(job: Job, handle: Option<&Handle>, now: EventTime) -> JobView {
-    let pace = handle.and_then(|handle| handle.pace(now));
-    JobView {
-        rows: pace.map(|pace| pace.rows),
-        rows_per_second: pace.map(|pace| pace.rows_per_second),
-        seconds_left: pace.and_then(|pace| pace.seconds_left),
-        id: job.id,
-        kind: job.kind,
-        state: job.state.as_str(),
-        progress: handle.map_or(job.progress, Handle::progress),
-        request: job.request,
-        result: job.result,
-        error: job.error,
-        created_at: job.created_at.to_string(),
-        finished_at: job.finished_at.map(|at| at.to_string()),
-    }
 }
 
 /// Runs what blocks on a thread of its own; a panic there fails this job alone.

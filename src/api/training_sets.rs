@@ -2,35 +2,29 @@
 
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use futures::FutureExt;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
 use crate::api::access::Caller;
-use crate::api::jobs::{self, Handle, JobList, JobView};
+use crate::api::jobs::{Handle, JobList, JobView, Work};
 use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
-use crate::kernel::definition::FeatureService;
-use crate::kernel::engine::Knowledge;
-use crate::kernel::name::{FeatureRef, Name};
-use crate::kernel::plan::Plan;
-use crate::kernel::value::ValueType;
-use crate::offline::{Archive, Folder, Format, Limits, ResultWriter, SpineColumns, convert, spine};
-use crate::telemetry::Watch;
-use crate::training::{self, Differences, Job};
+use crate::offline::{Folder, Format, KeptSpine, convert};
+use crate::registry;
 
-const KIND: &str = "training_set";
+use cut::{Asked, Recorded, forget, in_folder};
 
-/// Of a spine that comes in a request.
-const SPINE_LIMITS: Limits = Limits { rows: 10_000_000, bytes: 1 << 30 };
+mod cut;
+
+pub(super) const KIND: &str = "training_set";
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -45,7 +39,7 @@ pub(super) struct TrainingSetQuery {
     knowledge: KnowledgeName,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum KnowledgeName {
     /// What a lookup would have known at the label time.
@@ -62,12 +56,12 @@ enum KnowledgeName {
 pub(super) struct DataQuery {
     #[serde(default)]
     #[param(inline)]
-    format: ResultFormat,
+    format: FormatName,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum ResultFormat {
+enum FormatName {
     #[default]
     Parquet,
     Csv,
@@ -94,25 +88,40 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
     let Query(query) = query?;
     caller.require_service(&query.service)?;
-    let format = spine_format(&headers)?;
-    let catalogue = state.catalogues.current();
-    let service = catalogue.served.service(&query.service).cloned();
-    let service = service.ok_or_else(|| {
-        Problem::not_found("UNKNOWN_SERVICE", format_args!("feature service `{}` is not defined", query.service))
-    })?;
-    let label_time = query.label_time.unwrap_or_else(|| "event_timestamp".to_owned());
-    let request =
-        json!({ "service": query.service, "label_time": label_time, "knowledge": knowledge_text(query.knowledge) });
-    let asked =
-        Asked { plan: catalogue.served.clone(), service, label_time, knowledge: query.knowledge, spine: body?, format };
-    let work_state = state.clone();
-    let work = move |id: String, handle: Handle| async move {
-        for source in asked.sources() {
-            jobs::archived_until_now(&work_state, &source).await?;
-        }
-        jobs::blocking(move || asked.cut(&work_state, &id, &handle)).await
+    let recorded = Recorded {
+        service: query.service,
+        label_time: query.label_time.unwrap_or_else(|| "event_timestamp".to_owned()),
+        knowledge: query.knowledge,
+        spine: spine_format(&headers)?,
     };
-    Ok((StatusCode::ACCEPTED, Json(state.jobs.start(KIND, request, work).await?)))
+    let request = serde_json::to_value(&recorded).expect("a request is plain data");
+    let asked = Asked::new(&state, recorded)?;
+    let (id, spine) = (state.jobs.new_id(KIND), body?);
+    let kept = Arc::new(KeptSpine::of(&state.folder, &id));
+    in_folder(&kept, move |kept| kept.keep(&spine)).await.map_err(|error| Problem::internal(&error))?;
+    let (job_state, job_id) = (state.clone(), id.clone());
+    let started = state.jobs.start(id, KIND, request, |handle| asked.work(job_state, job_id, handle).boxed()).await;
+    if started.is_err() {
+        forget(&kept).await;
+    }
+    Ok((StatusCode::ACCEPTED, Json(started?)))
+}
+
+/// Goes on with a job that was recorded here or elsewhere: from the start, by the definitions of now.
+pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Work {
+    let recorded = serde_json::from_value(job.request.clone()).map_err(|error| error.to_string());
+    let asked = recorded.and_then(|recorded| Asked::new(state, recorded).map_err(|problem| problem.detail));
+    let (state, id) = (state.clone(), job.id.clone());
+    let work = async move {
+        match asked {
+            Ok(asked) => asked.work(state, id, handle).await,
+            Err(detail) => {
+                forget(&Arc::new(KeptSpine::of(&state.folder, &id))).await;
+                Err(detail)
+            }
+        }
+    };
+    work.boxed()
 }
 
 /// List training sets
@@ -162,141 +171,61 @@ pub(super) async fn data(
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }
-    let stored = stored_path(&id);
-    let read = tokio::task::spawn_blocking(move || rendered(&state.folder, &stored, query.format)).await;
+    let read = tokio::task::spawn_blocking(move || rendered(&state.folder, &id, query.format)).await;
     let bytes = read
         .expect("reading a training set does not panic")
         .map_err(|detail| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail))?;
     let content_type = match query.format {
-        ResultFormat::Parquet => "application/vnd.apache.parquet",
-        ResultFormat::Csv => "text/csv",
-        ResultFormat::Arrow => "application/vnd.apache.arrow.file",
+        FormatName::Parquet => "application/vnd.apache.parquet",
+        FormatName::Csv => "text/csv",
+        FormatName::Arrow => "application/vnd.apache.arrow.file",
     };
     Ok(([(header::CONTENT_TYPE, content_type)], Body::from(bytes)).into_response())
 }
 
-/// Everything that a cut needs, so that it can run on a thread of its own.
-struct Asked {
-    plan: Arc<Plan>,
-    service: Arc<FeatureService>,
-    label_time: String,
-    knowledge: KnowledgeName,
-    spine: Bytes,
-    format: Format,
-}
-
-impl Asked {
-    fn sources(&self) -> Vec<Arc<crate::kernel::definition::Source>> {
-        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
-        let mut sources: Vec<_> = views.map(|view| view.source.clone()).collect();
-        sources.sort_by(|a, b| a.name.cmp(&b.name));
-        sources.dedup_by(|a, b| a.name == b.name);
-        sources
-    }
-
-    fn keys(&self) -> Vec<(Name, ValueType)> {
-        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
-        let mut keys: Vec<(Name, ValueType)> = Vec::new();
-        for key in views.flat_map(|view| &view.entity.keys) {
-            if !keys.contains(key) {
-                keys.push(key.clone());
-            }
-        }
-        keys
-    }
-
-    fn cut(self, state: &State, id: &str, handle: &Handle) -> Result<Value, String> {
-        let columns = SpineColumns { keys: &self.keys(), label_time: &self.label_time };
-        let spine =
-            spine::read(self.spine.clone(), self.format, columns, SPINE_LIMITS).map_err(|error| error.to_string())?;
-        let knowledge = match self.knowledge {
-            KnowledgeName::AsServed | KnowledgeName::Both => Knowledge::AsServed,
-            KnowledgeName::EventTime => Knowledge::EventTime,
-        };
-        let features = &self.service.features;
-        let request = training::Request { features, spine: &spine, label_time: &self.label_time, knowledge };
-        let archive = Archive::new(state.folder.clone());
-        let job = Job::begin(&archive, &self.plan, &request, state.job_resources).map_err(|error| chain(&error))?;
-        let is_compared = matches!(self.knowledge, KnowledgeName::Both);
-        let differences = handle.watched(|watch| run(&job, state, id, is_compared, watch));
-        let differences = differences.map_err(|error| chain(&error))?;
-        let mut result = json!({
-            "rows": job.rows, "features": features.len(),
-            "archived_to": job.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
-            "versions": job.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
-        });
-        if let Some(differences) = differences {
-            result["differences"] = features.iter().zip(differences).map(rendered_differences).collect();
-        }
-        Ok(result)
-    }
-}
-
-fn run(
-    job: &Job,
-    state: &State,
-    id: &str,
-    is_compared: bool,
-    watch: Watch<'_>,
-) -> Result<Option<Vec<Differences>>, training::Error> {
-    let mut writer = ResultWriter::create(&state.folder, &stored_path(id), Format::Parquet, job.schema.clone())?;
-    let mut sink = |batch: RecordBatch| {
-        watch.count(batch.num_rows());
-        writer.write(&batch)
-    };
-    let differences = match is_compared {
-        true => Some(job.run_compared(watch, &mut sink)?),
-        false => job.run(watch, &mut sink).map(|()| None)?,
-    };
-    writer.publish()?;
-    Ok(differences)
-}
-
-fn rendered_differences((feature, found): (&FeatureRef, Differences)) -> Value {
-    json!({
-        "feature": feature.to_string(), "compared": found.compared, "different": found.different,
-        "not_yet_arrived": found.not_yet_arrived, "late": found.late,
-    })
-}
-
-fn stored_path(id: &str) -> String {
-    format!("training_sets/{id}.parquet")
-}
-
 /// The stored Parquet as it is, or written once more in another format and kept beside it.
-fn rendered(folder: &Folder, stored: &str, format: ResultFormat) -> Result<Bytes, String> {
-    let (format, extension) = match format {
-        ResultFormat::Parquet => (None, "parquet"),
-        ResultFormat::Csv => (Some(Format::Csv), "csv"),
-        ResultFormat::Arrow => (Some(Format::Arrow), "arrow"),
-    };
-    let wanted = stored.replace(".parquet", &format!(".{extension}"));
+fn rendered(folder: &Folder, id: &str, format: FormatName) -> Result<Bytes, String> {
+    let (stored, wanted) = (stored_path(id, FormatName::Parquet), stored_path(id, format));
     let read = || folder.get(&wanted).map_err(|error| chain(&error));
-    if let (Some(format), None) = (format, read()?) {
-        convert(folder, stored, &wanted, format).map_err(|error| chain(&error))?;
+    if stored != wanted && read()?.is_none() {
+        convert(folder, &stored, &wanted, format.format()).map_err(|error| chain(&error))?;
     }
     read()?.ok_or_else(|| format!("the training set is gone from {}", folder.place_of(&wanted)))
 }
 
-fn spine_format(headers: &HeaderMap) -> Result<Format, Problem> {
+fn stored_path(id: &str, format: FormatName) -> String {
+    format!("training_sets/{id}.{}", format.extension())
+}
+
+impl FormatName {
+    fn format(self) -> Format {
+        match self {
+            FormatName::Parquet => Format::Parquet,
+            FormatName::Csv => Format::Csv,
+            FormatName::Arrow => Format::Arrow,
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            FormatName::Parquet => "parquet",
+            FormatName::Csv => "csv",
+            FormatName::Arrow => "arrow",
+        }
+    }
+}
+
+fn spine_format(headers: &HeaderMap) -> Result<FormatName, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
-        "text/csv" => Ok(Format::Csv),
-        "application/vnd.apache.parquet" => Ok(Format::Parquet),
-        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Ok(Format::Arrow),
+        "text/csv" => Ok(FormatName::Csv),
+        "application/vnd.apache.parquet" => Ok(FormatName::Parquet),
+        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Ok(FormatName::Arrow),
         other => {
             let detail = format!(
                 "a spine is text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.file, not `{other}`"
             );
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "SPINE_FORMAT", detail))
         }
-    }
-}
-
-fn knowledge_text(knowledge: KnowledgeName) -> &'static str {
-    match knowledge {
-        KnowledgeName::AsServed => "as_served",
-        KnowledgeName::EventTime => "event_time",
-        KnowledgeName::Both => "both",
     }
 }

@@ -3,6 +3,7 @@
 use datafusion_execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::backfill::lanes::Told;
 use crate::backfill::plan::Plan;
@@ -13,6 +14,7 @@ use crate::kernel::engine::entrants::{Entrants, Sorted};
 use crate::kernel::engine::{Presence, Walk, order};
 use crate::kernel::time::EventTime;
 use crate::offline::{Run, Step};
+use crate::telemetry::Cancelled;
 
 pub(super) struct Lane {
     request: Request,
@@ -65,12 +67,10 @@ impl Lane {
             for row in 0..events.rows() {
                 self.take(&events, row)?;
             }
-            self.tell().await;
+            self.tell()?;
         }
         self.answer_until(self.request.interval.end)?;
-        self.write_step()?;
-        self.tell().await;
-        Ok(())
+        self.write_step()
     }
 
     fn take(&mut self, events: &Sorted, row: usize) -> Result<(), Error> {
@@ -120,13 +120,20 @@ impl Lane {
             self.run.write(self.number, self.steps, &rows, &self.reached)?;
             self.steps += 1;
         }
-        Ok(())
+        self.tell()
     }
 
-    async fn tell(&mut self) {
-        let hash = if self.entity.is_empty() { 0 } else { order::hash(&self.entity) };
-        let told = Told { lane: self.number, hash, rows: self.rows.counted() };
-        // Nobody listens once the run has failed, and this lane is about to be stopped.
-        let _ = self.tell.send(told).await;
+    /// An error once nobody listens: the run was cancelled, or has failed in another lane.
+    fn tell(&mut self) -> Result<(), Error> {
+        match self.tell.try_reserve() {
+            Ok(place) => {
+                let hash = if self.entity.is_empty() { 0 } else { order::hash(&self.entity) };
+                place.send(Told { lane: self.number, hash, rows: self.rows.counted() });
+                Ok(())
+            }
+            // The next time will do.
+            Err(TrySendError::Full(())) => Ok(()),
+            Err(TrySendError::Closed(())) => Err(Cancelled.into()),
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! Promises: a row for each instant and each entity that is not NOT_FOUND at it, with the key's columns, `as_of`, and
 //! the features by their names. The table has all rows of a run or none of them; equal runs over equal archives hold
 //! equal rows. A run that was killed goes on under its name: from the commits that it pinned when it began, behind the
-//! steps that each lane has written, to the same files byte for byte. Memory is bounded by [`Resources`], whatever the
+//! steps that each lane has written, to the same files byte for byte; one that nobody goes on with is its caller's to
+//! discard. Memory is bounded by [`Resources`], whatever the
 //! archive holds and however many instants there are.
 //!
 //! It waits for nothing: that the archive has every event which the job shall see is its caller's concern. It blocks.
@@ -88,7 +89,7 @@ pub fn run(
 
 fn publish(run: &Run, plan: &Plan) -> Result<Manifest, Error> {
     let manifest = run.publish(plan.lanes, plan.details())?;
-    run.tidy(plan.lanes)?;
+    run.tidy()?;
     Ok(manifest)
 }
 

@@ -12,7 +12,7 @@ use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Part
 use futures::stream;
 
 use crate::batch::{Progress, Wanted, unordered};
-use crate::offline::Archive;
+use crate::offline::{Archive, ArchivedEvents};
 
 pub(super) struct EventsExec {
     archive: Archive,
@@ -81,7 +81,7 @@ impl ExecutionPlan for EventsExec {
         let (entrants, asked, progress) = (entrants.clone(), asked.clone(), self.progress.clone());
         let source = entrants.view().source.clone();
         let events = self.archive.read(&source, &scans[partition], scope);
-        let table = move |archived: std::result::Result<crate::offline::ArchivedEvents, _>| {
+        let table = move |archived: std::result::Result<ArchivedEvents, _>| {
             let events = archived.map_err(|error| DataFusionError::External(Box::new(error)))?.admit(&source);
             progress.step();
             Ok(match entrants.may_have_copies() {

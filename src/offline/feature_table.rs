@@ -10,7 +10,7 @@
 //! Promises: a run's rows exist once its manifest does, which names its files, and not before. Several runs may cover
 //! the same instants: a reader takes the files of one manifest. A step is there whole or not at all; a run that died goes
 //! on behind its last steps, and, given the same rows, ends in the same files byte for byte. Two processes that are at
-//! one run write the same files, so neither harms the other.
+//! one run write the same files, so neither harms the other. A run that is given up leaves no file.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,9 @@ use crate::offline::{Error, Folder, parquet_file};
 
 /// The column of instants: in microseconds and never null, behind the columns of the key.
 pub const AS_OF: &str = "as_of";
+
+/// Beside the lanes of a run.
+const PLAN: &str = "plan";
 
 /// What one run made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +78,22 @@ impl FeatureTable {
 
     pub fn manifest(&self, run: &str) -> Result<Option<Manifest>, Error> {
         self.json(&self.manifest_path(run))
+    }
+
+    /// Removes what a run wrote that nobody goes on with, unless it is published. Should this be cut off, the run may
+    /// still be gone on with: the steps that are left are its first, and all of their files are there.
+    pub fn discard(&self, run: &str) -> Result<(), Error> {
+        if self.manifest(run)?.is_some() {
+            return Ok(());
+        }
+        let run = Run { table: self.clone(), name: run.to_owned() };
+        run.remove_steps()?;
+        let days = self.folder.list(&self.path)?.into_iter().filter(|day| day.starts_with("dt="));
+        for day in days.map(|day| format!("{}/{day}", self.path)) {
+            let files = self.folder.list(&day)?.into_iter().filter(|file| run.is_named_in(file));
+            files.into_iter().try_for_each(|file| self.folder.delete(&format!("{day}/{file}")))?;
+        }
+        self.folder.delete(&run.plan_path())
     }
 
     fn manifest_path(&self, run: &str) -> String {
@@ -149,21 +168,39 @@ impl Run {
     }
 
     /// Removes what only a run under way needs.
-    pub fn tidy(&self, lanes: usize) -> Result<(), Error> {
+    pub fn tidy(&self) -> Result<(), Error> {
+        self.remove_steps()?;
+        self.table.folder.delete(&self.plan_path())
+    }
+
+    /// The last ones first, so that at any moment those that are left follow each other.
+    fn remove_steps(&self) -> Result<(), Error> {
         let folder = &self.table.folder;
-        for lane in 0..lanes {
-            let lane = self.lane_path(lane);
-            folder.list(&lane)?.into_iter().try_for_each(|step| folder.delete(&format!("{lane}/{step}")))?;
+        let lanes = folder.list(&self.path())?.into_iter().filter(|lane| lane != PLAN);
+        for lane in lanes.map(|lane| format!("{}/{lane}", self.path())) {
+            let steps = folder.list(&lane)?.into_iter().rev();
+            steps.into_iter().try_for_each(|step| folder.delete(&format!("{lane}/{step}")))?;
         }
-        folder.delete(&self.plan_path())
+        Ok(())
+    }
+
+    /// Whether a file of a day is the run's: its name, a lane and a step.
+    fn is_named_in(&self, file: &str) -> bool {
+        let rest = file.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-'));
+        let numbers = rest.and_then(|rest| rest.strip_suffix(".parquet")?.split_once('-'));
+        numbers.is_some_and(|(lane, step)| [lane, step].iter().all(|it| it.bytes().all(|byte| byte.is_ascii_digit())))
     }
 
     fn plan_path(&self) -> String {
-        format!("{}/_runs/{}/plan", self.table.path, self.name)
+        format!("{}/{PLAN}", self.path())
     }
 
     fn lane_path(&self, lane: usize) -> String {
-        format!("{}/_runs/{}/{lane:03}", self.table.path, self.name)
+        format!("{}/{lane:03}", self.path())
+    }
+
+    fn path(&self) -> String {
+        format!("{}/_runs/{}", self.table.path, self.name)
     }
 }
 
@@ -225,7 +262,7 @@ mod tests {
         run.write(1, 0, &rows(&[("c", "2026-11-20T22:00:00Z")]), b"c").expect("written");
         assert_eq!(table(&folder).manifest("job-1").expect("read"), None);
         let manifest = run.publish(2, json!({"every": "1h"})).expect("published");
-        run.tidy(2).expect("tidied");
+        run.tidy().expect("tidied");
         assert_eq!(table(&folder).manifest("job-1").expect("read"), Some(manifest.clone()));
         let files =
             ["dt=2026-11-20/job-1-000-000000", "dt=2026-11-21/job-1-000-000000", "dt=2026-11-20/job-1-001-000000"];
@@ -248,6 +285,63 @@ mod tests {
         let steps = again.steps(0).expect("read");
         assert_eq!(steps.iter().map(|step| (step.rows, &step.reached[..])).collect::<Vec<_>>(), [(1, &b"a"[..])]);
         assert_eq!(again.steps(1).expect("read"), []);
+    }
+
+    /// All that lies below the table's folder, by its path there.
+    fn files(root: &std::path::Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).expect("listed").map(|entry| entry.expect("listed").path()) {
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => found.push(path.display().to_string()),
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_run_that_is_given_up_leaves_no_file_and_those_of_others_stay() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
+        let (days, other) = ([("a", "2026-11-20T00:00:00Z"), ("b", "2026-11-21T00:00:00Z")], "job-1-2");
+        let published = table(&folder).begin(other, || Ok(7)).expect("begun");
+        published.write(0, 0, &rows(&days), b"b").expect("written");
+        published.publish(1, json!(1)).expect("published");
+        published.tidy().expect("tidied");
+        let before = files(root.path());
+        let run = begin(&folder, 7);
+        run.write(0, 0, &rows(&days), b"b").expect("written");
+        run.write(12, 0, &rows(&days), b"b").expect("written");
+        folder.delete(&format!("{}/000000", run.lane_path(0))).expect("as if it had died before the step");
+        table(&folder).discard("job-1").expect("discarded");
+        table(&folder).discard(other).expect("left alone");
+        assert_eq!(files(root.path()), before);
+    }
+
+    #[test]
+    fn a_run_that_was_discarded_in_part_can_be_gone_on_with() {
+        let root = tempfile::tempdir().expect("a folder");
+        for operations in 0.. {
+            let folder = project(&root.path().join(operations.to_string()));
+            let run = begin(&folder, 7);
+            for (step, user) in ["a", "b", "c"].iter().enumerate() {
+                run.write(0, step, &rows(&[(*user, "2026-11-20T00:00:00Z")]), user.as_bytes()).expect("written");
+            }
+            let dying = project(&root.path().join(operations.to_string()));
+            dying.kill_after(operations);
+            let is_whole = table(&dying).discard("job-1").is_ok();
+            let left = begin(&folder, 7).steps(0).expect("read");
+            let reached: Vec<u8> = left.iter().flat_map(|step| step.reached.clone()).collect();
+            assert!(b"abc".starts_with(&reached), "after {operations} operations: {left:?}");
+            let is_there = |file: &String| folder.get(file).expect("read").is_some();
+            assert!(left.iter().flat_map(|step| &step.files).all(is_there), "after {operations} operations: {left:?}");
+            if is_whole {
+                return;
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!                  dead_letters/<source>/dt=<ingestion day>/*.parquet
 //!                  lookups/dt=<as-of day>/*.parquet
 //!                  features/<view>/v=<version>/dt=<day>/*.parquet  with `_manifests/<run>.json` beside the days (`feature_table.rs`)
+//!                  training_sets/<job>.parquet                     and in other formats once asked for; `_spines/<job>` until it is cut
 //! ```
 //!
 //! Everything is Parquet that other tools read as it is; a file appears whole or not at all, and is never changed.
@@ -24,6 +25,7 @@ pub use folder::Folder;
 pub use history::History;
 pub use input_rows::events_of;
 pub use inputs::{InputFile, Inputs};
+pub use kept_spine::KeptSpine;
 pub use lookups::{LoggedLookup, LookupFiles, Lookups};
 pub use records::ArchivedRecords;
 pub use result::{ResultWriter, convert};
@@ -40,6 +42,7 @@ pub(crate) mod folder;
 mod history;
 mod input_rows;
 mod inputs;
+mod kept_spine;
 mod lookups;
 mod parquet_file;
 mod records;

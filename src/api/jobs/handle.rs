@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::kernel::time::EventTime;
-use crate::telemetry::Watch;
+use crate::telemetry::{Cancelled, Watch};
 
 #[derive(Clone, Default)]
 pub struct Handle(Arc<Told>);
@@ -16,7 +16,6 @@ struct Told {
     rows: AtomicU64,
     /// In microseconds; 0: it still waits for its turn.
     began: AtomicI64,
-    is_resumable: bool,
     cancelled: AtomicBool,
     left: AtomicBool,
 }
@@ -31,10 +30,6 @@ pub(super) struct Pace {
 }
 
 impl Handle {
-    pub(super) fn new(is_resumable: bool) -> Handle {
-        Handle(Arc::new(Told { is_resumable, ..Told::default() }))
-    }
-
     /// Runs a job that can be followed and stopped.
     pub fn watched<T>(&self, job: impl FnOnce(Watch<'_>) -> T) -> T {
         let progress = |done: f64| self.0.progress.store(done.to_bits(), Ordering::Relaxed);
@@ -46,20 +41,26 @@ impl Handle {
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Relaxed)
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+
+    /// An error where the job was cancelled, be it before its turn came.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_cancelled() { Err(Cancelled.to_string()) } else { Ok(()) }
     }
 
     pub(super) fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Relaxed);
+        self.0.cancelled.store(true, Ordering::Release);
     }
 
-    /// Stops the job here; one that can be taken up elsewhere stays one that runs.
+    /// Stops the job here, to be taken up elsewhere, unless somebody cancelled it.
     pub(super) fn leave(&self) {
-        self.0.left.store(self.0.is_resumable && !self.is_cancelled(), Ordering::Relaxed);
+        self.0.left.store(!self.is_cancelled(), Ordering::Relaxed);
         self.cancel();
     }
 
-    pub(super) fn is_left(&self) -> bool {
+    /// Whether another process takes the job up. Known once the job hears that it is cancelled.
+    pub fn is_left(&self) -> bool {
         self.0.left.load(Ordering::Relaxed)
     }
 
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_job_that_is_a_quarter_done_takes_three_times_as_long_again() {
-        let handle = Handle::new(false);
+        let handle = Handle::default();
         assert_eq!(handle.pace(EventTime::unchecked(5_000_000)), None);
         handle.begin(EventTime::unchecked(1_000_000));
         let stopped = handle.watched(|watch| {
@@ -100,16 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_taken_up_elsewhere_is_left_unless_somebody_cancelled_it() {
-        let outcome = |is_resumable, cancel: bool| {
-            let handle = Handle::new(is_resumable);
-            if cancel {
-                handle.cancel();
-            }
-            handle.leave();
-            assert!(handle.is_cancelled());
-            handle.is_left()
-        };
-        assert!(outcome(true, false) && !outcome(false, false) && !outcome(true, true));
+    fn a_job_is_left_to_another_process_unless_somebody_cancelled_it() {
+        let (running, cancelled) = (Handle::default(), Handle::default());
+        cancelled.cancel();
+        [&running, &cancelled].into_iter().for_each(Handle::leave);
+        assert!(running.is_cancelled() && running.is_left());
+        assert!(cancelled.is_cancelled() && !cancelled.is_left());
     }
 }

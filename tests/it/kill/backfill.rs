@@ -55,7 +55,7 @@ async fn a_backfill_that_is_killed_twenty_times_ends_in_the_files_of_one_that_wa
     process.stop().await;
 }
 
-async fn fill(api: &Api) {
+pub(super) async fn fill(api: &Api) {
     api.send("/v1/definitions/apply", "application/yaml", DEFINITIONS).await.json();
     for from in (0..EVENTS).step_by(500) {
         let lines: Vec<String> = (from..from + 500).map(|number| Event::numbered(number).json()).collect();

@@ -9,6 +9,7 @@
 
 mod backfill;
 mod traffic;
+mod training_set;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -1,9 +1,11 @@
 //! `/v1/training-sets`, `/v1/backfills` and `/v1/parity`.
 
+use std::path::{Path, PathBuf};
+
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{Service, problem, until};
+use super::{CLICKS, Service, problem, start_with, until};
 
 const SETS: &str = "/v1/training-sets?service=recommender&label_time=bought_at";
 
@@ -14,9 +16,13 @@ const SPINE: &str = "user_id,bought_at,bought\n\
 
 /// The job that an answer began, once it has ended.
 async fn ended(shop: &Service, collection: &str, begun: &Value) -> Value {
-    let path = format!("{collection}/{}", begun["id"].as_str().expect("a job has an id"));
+    let path = path_of(collection, begun);
     until("the job has ended", async || Some(shop.api.get(&path).await.json()).filter(|job| job["state"] != "running"))
         .await
+}
+
+fn path_of(collection: &str, job: &Value) -> String {
+    format!("{collection}/{}", job["id"].as_str().expect("a job has an id"))
 }
 
 #[tokio::test]
@@ -133,6 +139,76 @@ async fn a_backfill_writes_a_row_for_each_entity_and_instant_that_has_one() {
         404 UNKNOWN_JOB: no backfill is called `backfill-0-0`
     "#]]
     .assert_eq(&problems);
+    shop.stop().await;
+}
+
+/// Little memory makes many steps, and a job stops between two of them.
+const SMALL_STEPS: [(&str, &str); 1] = [("job_memory_mb", "32")];
+
+async fn shop_of_small_steps() -> Service {
+    let shop = Service::shop_with(&SMALL_STEPS).await;
+    shop.api.send("/v1/sources/clicks/events?replay=true", "application/json", CLICKS).await.json();
+    shop.settle().await;
+    shop
+}
+
+/// Of an instant every ten seconds for a year: it is not done soon.
+async fn begin_long(shop: &Service) -> Value {
+    let wanted =
+        json!({ "view": "activity", "from": "2026-01-01T10:00:00Z", "to": "2027-01-01T00:00:00Z", "every": "10s" });
+    shop.api.post("/v1/backfills", &wanted).await.json()
+}
+
+async fn cancel(shop: &Service, begun: &Value) {
+    shop.api
+        .call("DELETE", &path_of("/v1/backfills", begun), "", Vec::new())
+        .await
+        .expect("the service answers")
+        .json();
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("listed").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn a_backfill_that_is_cancelled_on_its_way_leaves_no_file() {
+    let shop = shop_of_small_steps().await;
+    let begun = begin_long(&shop).await;
+    let tables = shop.folder.path().join("offline/default/features");
+    let is_part = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
+    until("a part is written", async || files_below(&tables).iter().any(is_part).then_some(())).await;
+    cancel(&shop, &begun).await;
+    let job = ended(&shop, "/v1/backfills", &begun).await;
+    assert_eq!((&job["state"], &job["result"]), (&json!("cancelled"), &Value::Null), "{job:#}");
+    assert_eq!(files_below(&tables), [PathBuf::new(); 0]);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_set_that_waits_while_the_service_is_restarted_is_cut_afterwards() {
+    let shop = shop_of_small_steps().await;
+    // Two jobs run at once.
+    let before_it = [begin_long(&shop).await, begin_long(&shop).await];
+    let begun = shop.api.send(SETS, "text/csv", SPINE).await.json();
+    let Service { app, folder, .. } = shop;
+    app.stop().await.expect("it stops cleanly");
+    let (app, api) = start_with(folder.path(), &SMALL_STEPS).await;
+    let shop = Service { app, api, folder };
+    for job in &before_it {
+        cancel(&shop, job).await;
+    }
+    let job = ended(&shop, "/v1/training-sets", &begun).await;
+    assert_eq!((&job["state"], &job["result"]["rows"]), (&json!("done"), &json!(3)), "{job:#}");
+    let again = shop.api.send(SETS, "text/csv", SPINE).await.json();
+    let again = ended(&shop, "/v1/training-sets", &again).await;
+    let mut sets = Vec::new();
+    for job in [&job, &again] {
+        sets.push(shop.api.get(&format!("{}/data", path_of("/v1/training-sets", job))).await.body);
+    }
+    assert!(sets[0].starts_with(b"PAR1") && sets[0] == sets[1], "the set has other bytes than one without a restart");
+    assert_eq!(files_below(&shop.folder.path().join("offline/default/training_sets/_spines")), [PathBuf::new(); 0]);
     shop.stop().await;
 }
 

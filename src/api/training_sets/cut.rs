@@ -1,0 +1,174 @@
+//! One training set as a job: what is recorded of it, and the cut itself.
+//!
+//! Its spine is kept before the job is recorded, and until the job has ended, so that whoever takes the job up cuts the
+//! same rows.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::api::State;
+use crate::api::jobs::{self, Handle};
+use crate::api::problem::{Problem, chain};
+use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
+use crate::kernel::definition::{FeatureService, Source};
+use crate::kernel::engine::Knowledge;
+use crate::kernel::name::{FeatureRef, Name};
+use crate::kernel::plan::Plan;
+use crate::kernel::value::ValueType;
+use crate::offline::{self, Archive, Format, KeptSpine, Limits, ResultWriter, SpineColumns, spine};
+use crate::telemetry::Watch;
+use crate::training::{self, Differences, Job};
+
+/// Of a spine that comes in a request.
+const SPINE_LIMITS: Limits = Limits { rows: 10_000_000, bytes: 1 << 30 };
+
+/// A request, as the registry has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Recorded {
+    pub service: String,
+    pub label_time: String,
+    pub knowledge: KnowledgeName,
+    /// The format that the spine has.
+    pub spine: FormatName,
+}
+
+/// A request beside what its names mean.
+pub(super) struct Asked {
+    recorded: Recorded,
+    plan: Arc<Plan>,
+    service: Arc<FeatureService>,
+}
+
+impl Asked {
+    /// By the definitions of now.
+    pub fn new(state: &State, recorded: Recorded) -> Result<Asked, Problem> {
+        let plan = state.catalogues.current().served.clone();
+        let service = plan.service(&recorded.service).cloned();
+        let unknown = || format!("feature service `{}` is not defined", recorded.service);
+        let service = service.ok_or_else(|| Problem::not_found("UNKNOWN_SERVICE", unknown()))?;
+        Ok(Asked { recorded, plan, service })
+    }
+
+    /// The whole job; the spine is forgotten with it, unless another process takes it up.
+    pub async fn work(self, state: State, id: String, handle: Handle) -> Result<Value, String> {
+        let kept = Arc::new(KeptSpine::of(&state.folder, &id));
+        let outcome = self.rows(&state, id.clone(), &handle, &kept).await;
+        if outcome.is_ok() || state.jobs.is_over(&id, &handle).await {
+            forget(&kept).await;
+        }
+        outcome
+    }
+
+    async fn rows(self, state: &State, id: String, handle: &Handle, kept: &Arc<KeptSpine>) -> Result<Value, String> {
+        handle.check()?;
+        for source in self.sources() {
+            jobs::archived_until_now(state, &source).await?;
+        }
+        let (state, handle, kept) = (state.clone(), handle.clone(), kept.clone());
+        jobs::blocking(move || self.cut(&state, &id, &handle, &kept)).await
+    }
+
+    fn sources(&self) -> Vec<Arc<Source>> {
+        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
+        let mut sources: Vec<_> = views.map(|view| view.source.clone()).collect();
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        sources.dedup_by(|a, b| a.name == b.name);
+        sources
+    }
+
+    fn keys(&self) -> Vec<(Name, ValueType)> {
+        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
+        let mut keys: Vec<(Name, ValueType)> = Vec::new();
+        for key in views.flat_map(|view| &view.entity.keys) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        keys
+    }
+
+    fn cut(&self, state: &State, id: &str, handle: &Handle, kept: &KeptSpine) -> Result<Value, String> {
+        let columns = SpineColumns { keys: &self.keys(), label_time: &self.recorded.label_time };
+        let bytes = kept.read().map_err(|error| chain(&error))?;
+        let spine = spine::read(bytes, self.recorded.spine.format(), columns, SPINE_LIMITS);
+        let spine = spine.map_err(|error| error.to_string())?;
+        let features = &self.service.features;
+        let (label_time, knowledge) = (columns.label_time, self.recorded.knowledge.of_the_rows());
+        let request = training::Request { features, spine: &spine, label_time, knowledge };
+        let archive = Archive::new(state.folder.clone());
+        let job = Job::begin(&archive, &self.plan, &request, state.job_resources).map_err(|error| chain(&error))?;
+        let is_compared = matches!(self.recorded.knowledge, KnowledgeName::Both);
+        let differences = handle.watched(|watch| run(&job, state, id, is_compared, watch));
+        let differences = differences.map_err(|error| chain(&error))?;
+        Ok(rendered(&job, features, differences))
+    }
+}
+
+impl KnowledgeName {
+    fn of_the_rows(self) -> Knowledge {
+        match self {
+            KnowledgeName::AsServed | KnowledgeName::Both => Knowledge::AsServed,
+            KnowledgeName::EventTime => Knowledge::EventTime,
+        }
+    }
+}
+
+fn run(
+    job: &Job,
+    state: &State,
+    id: &str,
+    is_compared: bool,
+    watch: Watch<'_>,
+) -> Result<Option<Vec<Differences>>, training::Error> {
+    let path = stored_path(id, FormatName::Parquet);
+    let mut writer = ResultWriter::create(&state.folder, &path, Format::Parquet, job.schema.clone())?;
+    let mut sink = |batch: RecordBatch| {
+        watch.count(batch.num_rows());
+        writer.write(&batch)
+    };
+    let differences = match is_compared {
+        true => Some(job.run_compared(watch, &mut sink)?),
+        false => job.run(watch, &mut sink).map(|()| None)?,
+    };
+    writer.publish()?;
+    Ok(differences)
+}
+
+/// What came of it.
+fn rendered(job: &Job, features: &[FeatureRef], differences: Option<Vec<Differences>>) -> Value {
+    let mut result = json!({
+        "rows": job.rows, "features": features.len(),
+        "archived_to": job.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
+        "versions": job.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
+    });
+    if let Some(differences) = differences {
+        result["differences"] = features.iter().zip(differences).map(rendered_differences).collect();
+    }
+    result
+}
+
+fn rendered_differences((feature, found): (&FeatureRef, Differences)) -> Value {
+    json!({
+        "feature": feature.to_string(), "compared": found.compared, "different": found.different,
+        "not_yet_arrived": found.not_yet_arrived, "late": found.late,
+    })
+}
+
+/// Nobody needs it any more; that it stays would harm nobody.
+pub(super) async fn forget(kept: &Arc<KeptSpine>) {
+    if let Err(error) = in_folder(kept, KeptSpine::forget).await {
+        tracing::warn!(%error, "the spine of a training set could not be removed");
+    }
+}
+
+/// Does what blocks with a kept spine.
+pub(super) async fn in_folder<T: Send + 'static>(
+    kept: &Arc<KeptSpine>,
+    act: impl FnOnce(&KeptSpine) -> Result<T, offline::Error> + Send + 'static,
+) -> Result<T, offline::Error> {
+    let kept = kept.clone();
+    tokio::task::spawn_blocking(move || act(&kept)).await.expect("files do not panic")
+}
