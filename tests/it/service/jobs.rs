@@ -182,7 +182,7 @@ async fn a_backfill_that_is_cancelled_on_its_way_leaves_no_file() {
     cancel(&shop, &begun).await;
     let job = ended(&shop, "/v1/backfills", &begun).await;
     assert_eq!((&job["state"], &job["result"]), (&json!("cancelled"), &Value::Null), "{job:#}");
-    assert_eq!(files_below(&tables), [PathBuf::new(); 0]);
+    assert_eq!(files_below(&tables), Vec::<PathBuf>::new());
     shop.stop().await;
 }
 
@@ -208,7 +208,7 @@ async fn a_training_set_that_waits_while_the_service_is_restarted_is_cut_afterwa
         sets.push(shop.api.get(&format!("{}/data", path_of("/v1/training-sets", job))).await.body);
     }
     assert!(sets[0].starts_with(b"PAR1") && sets[0] == sets[1], "the set has other bytes than one without a restart");
-    assert_eq!(files_below(&shop.folder.path().join("offline/default/training_sets/_spines")), [PathBuf::new(); 0]);
+    assert_eq!(files_below(&shop.folder.path().join("offline/default/training_sets/_spines")), Vec::<PathBuf>::new());
     shop.stop().await;
 }
 
