@@ -186,18 +186,4 @@ pub(super) async fn history_rows(archive: &Archive, source: &Arc<Source>) -> Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_gets_another_goal_as_long_as_that_brings_it_nearer_to_the_log() {
-        let is_the_last = |before: Option<u64>, took: u64| {
-            let before = before.map(Duration::from_secs);
-            Goal { places: Vec::new(), taken: Instant::now(), before }.is_the_last(Duration::from_secs(took))
-        };
-        assert!(is_the_last(None, 1), "it is there");
-        assert!(!is_the_last(None, 3_600), "the events of an hour came meanwhile");
-        assert!(!is_the_last(Some(3_600), 60));
-        assert!(is_the_last(Some(60), 58), "it reads no faster than events come");
-    }
-}
+mod tests;

@@ -52,16 +52,19 @@ pub struct Service {
 impl Service {
     /// Without definitions.
     async fn empty() -> Service {
+        Service::with(&[]).await
+    }
+
+    /// With settings of its own.
+    async fn with(settings: &[(&str, &str)]) -> Service {
         let folder = tempfile::tempdir().expect("a folder");
-        let (app, api) = start(folder.path()).await;
+        let (app, api) = start_with(folder.path(), settings).await;
         Service { app, api, folder }
     }
 
     /// With settings of its own, and the shop.
     async fn shop_with(settings: &[(&str, &str)]) -> Service {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (app, api) = start_with(folder.path(), settings).await;
-        let service = Service { app, api, folder };
+        let service = Service::with(settings).await;
         service.apply(SHOP).await.json();
         service.settle().await;
         service
