@@ -193,7 +193,7 @@ impl App {
             self.run(sample::keep(logged, Lookups::new(folder.clone()), closing).map(Ok));
         }
         let limits = limits(&config.http);
-        let state = api::State {
+        let state = api::State::new(api::Parts {
             log: log.clone(),
             online: online.clone(),
             registry: registry.clone(),
@@ -217,7 +217,7 @@ impl App {
             access,
             limits,
             partitions: config.partitions,
-        };
+        });
         if config.roles.has(Role::Api) {
             let closing = self.life.reaches(Phase::Closing);
             self.run(api::run_jobs(state.clone(), queued, closing).map(|result| result.map_err(Error::from)));

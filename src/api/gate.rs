@@ -3,8 +3,6 @@
 //! Calls are gathered by the gate that they are behind, where routes are listed. The gate also describes what it
 //! answers, so that no call's description can leave it out.
 
-use std::sync::Arc;
-
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State as Shared};
 use axum::middleware::{Next, from_fn_with_state};
@@ -62,7 +60,7 @@ impl Gate {
     /// Puts calls behind the gate. Without a state they are described alone.
     pub fn before(self, calls: OpenApiRouter<State>, state: Option<&State>) -> OpenApiRouter<State> {
         let mut calls = match state {
-            Some(state) => calls.route_layer(from_fn_with_state((Arc::new(state.clone()), self), pass)),
+            Some(state) => calls.route_layer(from_fn_with_state((state.clone(), self), pass)),
             None => calls,
         };
         for item in calls.get_openapi_mut().paths.paths.values_mut() {
@@ -114,7 +112,7 @@ pub(super) fn scheme() -> Components {
     components
 }
 
-async fn pass(Shared((state, gate)): Shared<(Arc<State>, Gate)>, mut request: Request, next: Next) -> Response {
+async fn pass(Shared((state, gate)): Shared<(State, Gate)>, mut request: Request, next: Next) -> Response {
     let (caller, _place) = match admit(&state, gate, &request) {
         Ok(admitted) => admitted,
         Err(problem) => return (gate.form.answer)(problem),

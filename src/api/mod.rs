@@ -49,7 +49,7 @@ pub use jobs::{Jobs, run_jobs};
 pub use limits::{Lanes, Limits};
 pub use problem::Problem;
 pub use readiness::{Phase, starting};
-pub use state::State;
+pub use state::{Parts, State};
 
 use gate::Gate;
 use limits::Lane;

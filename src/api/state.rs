@@ -1,5 +1,6 @@
 //! What handlers share: the stores, the drivers' hands, the keys and the limits.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -19,9 +20,11 @@ use crate::serving::Serving;
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
 
-/// Cheap to clone; clones share everything.
+/// Clones share everything. One count is all that a clone costs: each layer of the router makes one for each request.
 #[derive(Clone)]
-pub struct State {
+pub struct State(Arc<Parts>);
+
+pub struct Parts {
     pub log: Arc<dyn EventLog>,
     pub online: Arc<dyn OnlineStore>,
     pub registry: Arc<dyn Registry>,
@@ -45,4 +48,18 @@ pub struct State {
     pub lanes: Lanes,
     /// Partitions of topics that an apply creates.
     pub partitions: u32,
+}
+
+impl State {
+    pub fn new(parts: Parts) -> State {
+        State(Arc::new(parts))
+    }
+}
+
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
