@@ -28,15 +28,16 @@ static IDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 pub(super) async fn follow(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let id = given(request.headers()).unwrap_or_else(made);
-    let id_text = id.to_str().expect("an id is visible ASCII").to_owned();
+    let id_text = id.to_str().expect("an id is visible ASCII");
     let span = tracing::info_span!("request", id = id_text, method = %request.method(), route, key = Empty);
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, seconds) = (response.status(), began.elapsed().as_secs_f64());
     // By the route, and not by the path, so that there are few of them.
-    state.metrics.request_seconds.with_label_values(&[route.as_str(), status.as_str()]).observe(seconds);
+    state.metrics.request_seconds.with_label_values(&[route, status.as_str()]).observe(seconds);
     span.in_scope(|| match status.is_server_error() {
         true => tracing::warn!(target: "freshet::request", status = status.as_u16(), seconds, "answered"),
         false => tracing::debug!(target: "freshet::request", status = status.as_u16(), seconds, "answered"),
@@ -54,7 +55,7 @@ fn given(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn made() -> HeaderValue {
     let number = IDS.hash_one(NEXT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::from_str(&format!("{number:016x}")).expect("hex digits")
+    HeaderValue::try_from(format!("{number:016x}")).expect("hex digits")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod reader;
 mod resolve;
 pub mod sample;
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::clock::Clock;
 use crate::kernel::codec;
