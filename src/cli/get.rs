@@ -4,33 +4,21 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::Common;
-use crate::cli::output::{self, Format};
+use crate::cli::entity::Entity;
+use crate::cli::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  freshet get recommender household_id=2020 product_id=1082185")]
 pub(super) struct Arguments {
     /// A feature service
     service: String,
-    /// The entity's keys
-    #[arg(required = true, value_name = "KEY=VALUE", value_parser = output::pair)]
-    keys: Vec<(String, String)>,
     #[command(flatten)]
-    common: Common,
+    entity: Entity,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let keys: Vec<(&str, String)> = arguments.keys.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
-    let client = arguments.common.connection.client()?;
-    let answer = client.get(&format!("/v1/online-features/{}", arguments.service), &keys).await?;
-    match arguments.common.output {
-        Format::Json => println!("{}", output::json(&answer)),
-        Format::Table => {
-            println!("{}", table(&answer));
-            println!("as of {}", output::cell(&answer["as_of"]));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let text = |answer: &Value| format!("{}\nas of {}", table(answer), output::cell(&answer["as_of"]));
+    arguments.entity.ask(&format!("/v1/online-features/{}", arguments.service), text).await
 }
 
 /// A line for each column of a lookup of one entity.

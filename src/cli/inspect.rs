@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::Common;
-use crate::cli::output::{self, Format};
+use crate::cli::entity::Entity;
+use crate::cli::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  freshet inspect household_spend household_id=2020\n  \
@@ -13,22 +13,12 @@ use crate::cli::output::{self, Format};
 pub(super) struct Arguments {
     /// A feature view, one of its features as `view:feature`, or a feature service
     view: String,
-    /// The entity's keys
-    #[arg(required = true, value_name = "KEY=VALUE", value_parser = output::pair)]
-    keys: Vec<(String, String)>,
     #[command(flatten)]
-    common: Common,
+    entity: Entity,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let keys: Vec<(&str, String)> = arguments.keys.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
-    let client = arguments.common.connection.client()?;
-    let answer = client.get(&format!("/v1/explain/{}", arguments.view), &keys).await?;
-    match arguments.common.output {
-        Format::Json => println!("{}", output::json(&answer)),
-        Format::Table => print!("{}", text(&answer)),
-    }
-    Ok(ExitCode::SUCCESS)
+    arguments.entity.ask(&format!("/v1/explain/{}", arguments.view), text).await
 }
 
 /// Each view with its row, each feature with a line for each tile.

@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod definitions;
 mod demo;
+mod entity;
 mod explain;
 mod get;
 mod ingest;
