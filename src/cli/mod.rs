@@ -18,6 +18,7 @@ mod jobs;
 mod keys;
 mod offline;
 mod output;
+mod ready;
 mod rebuild;
 mod rollback;
 mod serve;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the service
     Serve(serve::Arguments),
+    /// Say whether the service does what its roles promise
+    Ready(ready::Arguments),
     /// Make a starter project
     Init(init::Arguments),
     /// Name every mistake in definition files; needs no service
@@ -114,6 +117,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Ready(arguments) => ready::run(arguments).await,
         Command::Init(arguments) => init::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Plan(arguments) => apply::plan(arguments).await,

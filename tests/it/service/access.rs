@@ -379,6 +379,7 @@ async fn commands_make_list_and_revoke_keys() {
     let first = first.expect("made");
     let (app, api) = start(folder.path()).await;
     let url = app.url();
+    assert_eq!(freshet(&["ready", "--url", &url], None).await.as_deref(), Ok("ready"), "health checks have no key");
     let ranker = ["keys", "create", "ranker", "--scope", "read,ingest", "--service", "shelf", "--url", &url];
     let refused = freshet(&ranker, None).await.expect_err("without a key");
     assert!(refused.contains("the call needs an API key"), "{refused}");
@@ -391,4 +392,6 @@ async fn commands_make_list_and_revoke_keys() {
     freshet(&["keys", "revoke", id_of(&ranker), "--url", &url], Some(&first)).await.expect("revoked");
     assert_eq!(api.with_key(&ranker).get("/v1/status").await.status, 401);
     app.stop().await.expect("it stops cleanly");
+    let gone = freshet(&["ready", "--url", &url], None).await.expect_err("nobody is there");
+    assert!(gone.contains("no service answers"), "{gone}");
 }
