@@ -21,6 +21,7 @@ mod output;
 mod ready;
 mod rebuild;
 mod rollback;
+mod schema;
 mod serve;
 mod service;
 mod validate;
@@ -53,6 +54,8 @@ enum Command {
     Init(init::Arguments),
     /// Name every mistake in definition files; needs no service
     Validate(validate::Arguments),
+    /// Print the JSON Schema of definition files, for editors
+    Schema(schema::Arguments),
     /// Say what an apply would change
     Plan(apply::PlanArguments),
     /// Make definition files what is served
@@ -120,6 +123,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ready(arguments) => ready::run(arguments).await,
         Command::Init(arguments) => init::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Schema(arguments) => Ok(schema::run(&arguments)),
         Command::Plan(arguments) => apply::plan(arguments).await,
         Command::Apply(arguments) => apply::apply(arguments).await,
         Command::List(arguments) => definitions::list(arguments).await,
