@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start:    listen (not ready yet) ─► log, registry, stores ─► drivers ─► requests
-//! shutdown: not ready ─► `drain_delay_ms` ─► requests end ─► stream (flushed), archive (committed), log of lookups
+//! shutdown: not ready ─► `drain_delay_ms` ─► requests end ─► stream (flushed), archive (committed), log of lookups ─► spans (sent)
 //! ```
 
 use std::io;
@@ -29,6 +29,7 @@ use crate::serving::sample::{self, Sampler};
 use crate::serving::{Reader, Serving};
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 use backends::Backends;
 pub use backends::registry;
@@ -55,6 +56,7 @@ pub struct App {
     is_encrypted: bool,
     life: Life,
     drain_delay: Duration,
+    traces: Traces,
     tasks: JoinSet<Result<(), Error>>,
 }
 
@@ -86,7 +88,8 @@ impl App {
         let (early, listener) = listen(config.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(Error::Server)?;
         let (life, drain_delay) = (Life::begin(), config.drain_delay);
-        let mut app = App { address, is_encrypted: tls.is_some(), life, drain_delay, tasks: JoinSet::new() };
+        let (is_encrypted, traces) = (tls.is_some(), Traces::from_environment());
+        let mut app = App { address, is_encrypted, life, drain_delay, traces, tasks: JoinSet::new() };
         let waiting_for = watch::Sender::new("the service is starting".to_owned());
         let metrics = Metrics::new();
         let connections = Connections::new(&config.http, tls, &metrics);
@@ -143,6 +146,7 @@ impl App {
             }
             outcome = outcome.and(result);
         }
+        self.traces.stop().await;
         outcome
     }
 
@@ -206,6 +210,7 @@ impl App {
             clock,
             lanes: Lanes::new(limits, &metrics),
             metrics,
+            traces: self.traces.clone(),
             stream: streamed,
             archived: archive::Reached::new(archived, Archive::new(folder.clone())),
             jobs,

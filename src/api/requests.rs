@@ -1,4 +1,4 @@
-//! Every request: its id, its line in the log, its time among the metrics.
+//! Every request: its id, its line in the log, its time among the metrics, its span in the trace of its caller.
 //!
 //! `X-Request-Id` is taken from the request where it looks like an id, or made, and is in the answer and in every line
 //! that is logged meanwhile. A line for each request is logged at `debug` under the target `freshet::request`, at
@@ -33,9 +33,11 @@ pub(super) async fn follow(Shared(state): Shared<State>, request: Request, next:
     let id = given(request.headers()).unwrap_or_else(made);
     let id_text = id.to_str().expect("an id is visible ASCII");
     let span = tracing::info_span!("request", id = id_text, method = %request.method(), route, key = Empty);
+    let traced = state.traces.begin(&request, route, id_text);
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, seconds) = (response.status(), began.elapsed().as_secs_f64());
+    traced.answered(status);
     // By the route, and not by the path, so that there are few of them.
     state.metrics.request_seconds.with_label_values(&[route, status.as_str()]).observe(seconds);
     span.in_scope(|| match status.is_server_error() {

@@ -19,6 +19,7 @@ use crate::registry::catalogue::Catalogues;
 use crate::serving::Serving;
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// Clones share everything. One count is all that a clone costs: each layer of the router makes one for each request.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct Parts {
     pub serving: Serving,
     pub clock: Clock,
     pub metrics: Metrics,
+    pub traces: Traces,
     /// What the stream workers of this process report.
     pub stream: stream::Passes,
     pub archived: archive::Reached,

@@ -1,7 +1,8 @@
-//! What Freshet says about itself: log lines through `tracing`, the names of its metrics, and how far a job is. Rooms below the
-//! drivers return facts; whoever called them logs and counts here.
+//! What Freshet says about itself: log lines through `tracing`, the names of its metrics, the spans of its requests, and
+//! how far a job is. Rooms below the drivers return facts; whoever called them logs and counts here.
 
 pub mod metrics;
+pub mod traces;
 mod watch;
 
 use std::io::IsTerminal;

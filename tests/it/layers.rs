@@ -72,6 +72,7 @@ const SDKS: &[(&str, &[&str])] = &[
         ],
     ),
     ("object_store::", &["src/offline/folder/remote.rs"]),
+    ("opentelemetry", &["src/telemetry/traces/*"]),
     // The module has the crate's name.
     ("redis::", &["src/online/mod.rs", "src/online/redis.rs", "src/online/redis/*"]),
     ("sqlx::", &["src/registry/sqlite.rs", "src/registry/postgres.rs"]),

@@ -20,6 +20,8 @@ mod rollbacks;
 mod starter;
 mod system;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::Path;
