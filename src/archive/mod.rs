@@ -9,12 +9,14 @@
 //! Promises: every record of every source's topic becomes one archived event or one dead letter, in the order of its
 //! partition, whatever dies when. It starts where the archive's commits end, and consumer offsets decide nothing.
 //! [`Tiered`] reads it back as a log, below where the log itself begins.
+//! Small commits are compacted beside it, so that what jobs list and read does not grow with how often it commits.
 //! What waits in memory is bounded; when the disk is slow or full it stops reading, tries again, and loses nothing.
 //! It does not judge events: late and duplicate ones are archived like others.
 
 use std::time::Duration;
 
 use crate::kernel::time::Micros;
+use crate::offline::Compaction;
 
 pub use history::run_history;
 pub use progress::{Progress, Standing};
@@ -22,6 +24,7 @@ pub use reached::{Reached, WaitError};
 pub use run::{Archiver, run};
 pub use tiered::Tiered;
 
+mod compactor;
 mod history;
 mod lanes;
 mod progress;
@@ -40,6 +43,7 @@ pub struct Settings {
     pub bytes_max: usize,
     /// How long a record waits for others to be committed with.
     pub interval: Micros,
+    pub compaction: Compaction,
     /// Of all records in memory: nothing more is read beyond it.
     pub waiting_bytes_max: usize,
     /// How long a shutdown waits for the last commits.
@@ -53,6 +57,7 @@ impl Settings {
             events_max: 50_000,
             bytes_max: 16 << 20,
             interval: Micros::new(2_000_000),
+            compaction: Compaction::USUAL,
             waiting_bytes_max: 128 << 20,
             drain: Duration::from_secs(10),
         }

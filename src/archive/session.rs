@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::archive::compactor::Compactor;
 use crate::archive::lanes::{Chunk, Cut, LaneId, Lanes};
 use crate::archive::run::{Archiver, RETRY_FIRST, RETRY_LONGEST};
 use crate::archive::{Error, Progress, Settings};
@@ -40,6 +41,7 @@ pub(super) struct Session<'a> {
     consumer: Option<Box<dyn Consumer>>,
     lanes: Lanes,
     commits: FuturesUnordered<BoxFuture<'static, Finished>>,
+    compactor: Compactor,
 }
 
 struct Finished {
@@ -69,6 +71,7 @@ impl<'a> Session<'a> {
             consumer,
             lanes: Lanes::new(archiver.settings.clone()),
             commits: FuturesUnordered::new(),
+            compactor: Compactor::new(archiver.archive.clone(), archiver.settings.compaction),
         })
     }
 
@@ -85,6 +88,7 @@ impl<'a> Session<'a> {
                 () = &mut shutdown => break Ok(Ended::Shutdown),
                 _ = tick.tick() => if (self.current_sources)() != self.sources { break Ok(Ended::SourcesChanged) },
                 Some(finished) = self.commits.next() => self.finish(finished),
+                Some(()) = self.compactor.next() => {}
                 delivery = next(&mut self.consumer), if has_room => match self.hear(delivery).await {
                     Ok(()) => {}
                     Err(error) => break Err(error),
@@ -184,6 +188,7 @@ impl<'a> Session<'a> {
                     Committed::AlreadyCommitted { to } => to,
                 };
                 self.progress.archived(&source, partition, to);
+                self.compactor.committed(&chunk);
                 if let Some(place) = self.lanes.committed(&chunk, committed) {
                     self.deliver(&place);
                 }

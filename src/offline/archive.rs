@@ -27,6 +27,11 @@ use crate::offline::dead_letters::{self, DeadLetter};
 use crate::offline::folder::Created;
 use crate::offline::{Error, Events, Folder, Scope, parquet_file};
 
+mod chain;
+mod compaction;
+
+pub use compaction::Compaction;
+
 pub(super) const PARTITION: &str = "_partition";
 pub(super) const OFFSET: &str = "_offset";
 pub(super) const INGESTION_TIME: &str = "_ingestion_time";
@@ -105,39 +110,15 @@ impl Archive {
         &self.folder
     }
 
-    /// Where the partition's last commit ends, after a look at all of them; `None` before the first.
-    pub fn position(&self, source: &Source, partition: u32) -> Result<Option<u64>, Error> {
-        Ok(self.chain(source, partition)?.last().map(|commit| commit.to))
-    }
-
-    /// Where the last commit ends by now, if `from` was a commit's end: reads only what came since.
-    pub fn position_since(&self, source: &Source, partition: u32, mut from: u64) -> Result<u64, Error> {
-        while let Some(commit) = self.commit_at(source, partition, from)? {
-            from = commit.to;
-        }
-        Ok(from)
-    }
-
-    /// Where the partition's first commit starts; `None` before it.
-    pub fn start(&self, source: &Source, partition: u32) -> Result<Option<u64>, Error> {
-        let Some(first) = self.starts(source, partition)?.first().copied() else { return Ok(None) };
-        Ok(self.commit_at(source, partition, first)?.map(|commit| commit.from))
-    }
-
     /// Archives the records of `span`, each as the event or the dead letter that the source makes of it; all of them
     /// or none. They are in the order of their offsets; the span starts where the last commit ends, or is the first.
     pub fn commit(&self, source: &Source, span: &Span, records: &[RawRecord]) -> Result<Committed, Error> {
-        let (from, to) = (span.offsets.start, span.offsets.end);
-        if let Some(commit) = self.commit_at(source, span.partition, from)? {
+        let chain = commit::chain(source, span.partition);
+        if let Some(commit) = self.commit_at(source, span.partition, &chain, span.offsets.start)? {
             return Ok(Committed::AlreadyCommitted { to: commit.to });
         }
-        let decoded = decode(source, records);
-        let letter = |rejection: &Rejection| DeadLetter::new(source, &records[rejection.index], rejection);
-        let letters: Vec<DeadLetter> = decoded.rejections.iter().map(letter).collect();
-        let mut commit = Commit::new(source, from, to);
-        commit.files = self.write_events(source, span, &decoded, records)?;
-        commit.dead_letters = dead_letters::write(&self.folder, source, span, &letters)?;
-        match self.folder.create(&commit::path(source, span.partition, from), &commit.encode())? {
+        let commit = self.write(source, &Files::committed(source), span, records)?;
+        match self.folder.create(&commit::path(&chain, commit.from), &commit.encode())? {
             Created::Done => Ok(Committed::Done),
             Created::AlreadyExists => self.give_way(source, span, &commit),
         }
@@ -151,23 +132,27 @@ impl Archive {
             // Of the chains of history the source's own is read, and none that other files made.
             if !name.starts_with(commit::HISTORY_CHAIN) {
                 let partition = name.parse().map_err(|_| unknown())?;
-                partitions.insert(partition, self.chain(source, partition)?);
+                partitions.insert(partition, self.chain(source, partition, u64::MAX)?);
             }
         }
         if !source.history.is_empty() {
-            partitions.insert(HISTORY, self.chain(source, HISTORY)?);
+            partitions.insert(HISTORY, self.chain(source, HISTORY, u64::MAX)?);
         }
         Ok(Pinned { partitions })
     }
 
-    /// The commits up to the given end of each partition: those of an earlier [`Pinned::offsets`].
+    /// The same events as an earlier [`Pinned`] with these offsets, however their commits were compacted since; an error
+    /// where no commit ends there any more.
     pub fn pin_at(&self, source: &Source, offsets: &BTreeMap<u32, u64>) -> Result<Pinned, Error> {
-        let mut pinned = self.pin(source)?;
-        for (partition, chain) in &mut pinned.partitions {
-            let end = offsets.get(partition).copied().unwrap_or(0);
-            chain.retain(|commit| commit.to <= end);
+        let mut partitions = BTreeMap::new();
+        for (&partition, &wanted) in offsets {
+            let chain = self.chain(source, partition, wanted)?;
+            if chain.last().is_none_or(|last| last.to != wanted) {
+                return Err(Error::PinGone { dataset: source.name.to_string(), partition, wanted });
+            }
+            partitions.insert(partition, chain);
         }
-        Ok(pinned)
+        Ok(Pinned { partitions })
     }
 
     /// The pinned events in scope: a batch or none for each commit, partition by partition, each in the order of its
@@ -176,55 +161,34 @@ impl Archive {
         Events::new(self.folder.clone(), source.clone(), pinned, scope)
     }
 
-    fn chain(&self, source: &Source, partition: u32) -> Result<Vec<Commit>, Error> {
-        let mut chain = Vec::new();
-        for start in self.starts(source, partition)? {
-            let path = commit::path(source, partition, start);
-            let json = self.folder.get(&path)?.ok_or_else(|| Error::damaged(&path, "removed while it was read"))?;
-            chain.push(Commit::decode(&path, &json)?);
-        }
-        commit::verify(source, partition, &chain)?;
-        Ok(chain)
-    }
-
-    /// The commit with `offset` among its records, which may also be a gap in the log.
-    pub(super) fn commit_holding(&self, source: &Source, partition: u32, offset: u64) -> Result<Option<Commit>, Error> {
-        // Whoever reads on from a commit's end finds the next one without a listing.
-        if let Some(commit) = self.commit_at(source, partition, offset)? {
-            return Ok(Some(commit));
-        }
-        let starts = self.starts(source, partition)?;
-        let Some(start) = starts.into_iter().rev().find(|start| *start <= offset) else { return Ok(None) };
-        Ok(self.commit_at(source, partition, start)?.filter(|commit| offset < commit.to))
-    }
-
-    fn starts(&self, source: &Source, partition: u32) -> Result<Vec<u64>, Error> {
-        let folder = commit::chain(source, partition);
-        let start = |name: String| {
-            name.parse().map_err(|_| Error::damaged(&folder, format!("`{name}` is not the offset of a commit")))
-        };
-        self.folder.list(&folder)?.into_iter().map(start).collect()
-    }
-
-    fn commit_at(&self, source: &Source, partition: u32, from: u64) -> Result<Option<Commit>, Error> {
-        let path = commit::path(source, partition, from);
-        let commit = self.folder.get(&path)?.map(|json| Commit::decode(&path, &json)).transpose()?;
-        commit.iter().try_for_each(|commit| commit::verify(source, partition, std::slice::from_ref(commit)))?;
-        Ok(commit)
-    }
-
     /// Another archiver came first: what was written for this commit is removed, though nobody would read it.
     fn give_way(&self, source: &Source, span: &Span, lost: &Commit) -> Result<Committed, Error> {
+        self.remove_files(lost)?;
+        let chain = commit::chain(source, span.partition);
+        let winner = self.commit_at(source, span.partition, &chain, span.offsets.start)?;
+        Ok(Committed::AlreadyCommitted { to: winner.expect("the create met this commit").to })
+    }
+
+    fn remove_files(&self, lost: &Commit) -> Result<(), Error> {
         let files = lost.files.iter().map(|file| &file.path).chain(lost.dead_letters.iter().map(|file| &file.path));
-        files.into_iter().try_for_each(|path| self.folder.delete(path))?;
-        let winner = self.commit_at(source, span.partition, span.offsets.start)?.expect("the create met this commit");
-        Ok(Committed::AlreadyCommitted { to: winner.to })
+        files.into_iter().try_for_each(|path| self.folder.delete(path))
+    }
+
+    /// Writes the files of a commit, which do not exist until something names it.
+    fn write(&self, source: &Source, under: &Files, span: &Span, records: &[RawRecord]) -> Result<Commit, Error> {
+        let decoded = decode(source, records);
+        let letter = |rejection: &Rejection| DeadLetter::new(source, &records[rejection.index], rejection);
+        let letters: Vec<DeadLetter> = decoded.rejections.iter().map(letter).collect();
+        let mut commit = Commit::new(source, span.offsets.start, span.offsets.end);
+        commit.files = self.write_events(&under.events, span, &decoded, records)?;
+        commit.dead_letters = dead_letters::write(&self.folder, &under.dead_letters, span, &letters)?;
+        Ok(commit)
     }
 
     /// One file for each day that the events happened on.
     fn write_events(
         &self,
-        source: &Source,
+        under: &str,
         span: &Span,
         decoded: &Decoded,
         records: &[RawRecord],
@@ -239,14 +203,32 @@ impl Archive {
         let write = |(day, of_day): (EventTime, Vec<u32>)| {
             let times = of_day.iter().map(|row| events.events[*row as usize].event_time.micros());
             let event_times = (times.clone().min().expect("a day has events"), times.max().expect("a day has events"));
-            let folder = format!("events/{}/dt={}", source.name, date(day));
-            let path = format!("{folder}/{}", file_name(span, &self.folder));
+            let path = format!("{under}/dt={}/{}", date(day), file_name(span, &self.folder));
             let kept = of_day.len();
             let rows = if kept == rows.num_rows() { rows.clone() } else { pick(&rows, of_day) };
             write_parquet(&self.folder, &path, &rows)?;
             Ok(EventFile { path, rows: kept, event_times })
         };
         days.into_iter().map(write).collect()
+    }
+}
+
+/// The folders of a commit's files.
+struct Files {
+    events: String,
+    dead_letters: String,
+}
+
+impl Files {
+    fn committed(source: &Source) -> Files {
+        let name = &source.name;
+        Files { events: format!("events/{name}"), dead_letters: format!("dead_letters/{name}") }
+    }
+
+    /// Beside them, for whoever reads all files of a folder must not meet an event twice.
+    fn compacted(source: &Source) -> Files {
+        let folder = commit::compacted_folder(source);
+        Files { dead_letters: format!("{folder}/dead_letters"), events: folder }
     }
 }
 

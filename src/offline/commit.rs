@@ -66,6 +66,12 @@ impl Commit {
         }
     }
 
+    /// Events and dead letters.
+    pub fn records(&self) -> usize {
+        let letters = self.dead_letters.as_ref().map_or(0, |file| file.rows);
+        self.files.iter().map(|file| file.rows).sum::<usize>() + letters
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a commit is plain JSON")
     }
@@ -107,9 +113,29 @@ pub(super) fn chain(source: &Source, partition: u32) -> String {
     }
 }
 
-/// Where the commit that starts at `from` stands. Its name sorts as its offset does.
-pub(super) fn path(source: &Source, partition: u32, from: u64) -> String {
-    format!("{}/{from:020}", chain(source, partition))
+/// The folder of what was compacted of a source.
+pub(super) fn compacted_folder(source: &Source) -> String {
+    format!("compacted/{}", source.name)
+}
+
+/// The folder of the commits that stand for those of a chain.
+pub(super) fn compacted_chain(source: &Source, partition: u32) -> String {
+    format!("{}/_commits/{partition}", compacted_folder(source))
+}
+
+/// Both, the larger commits first.
+pub(super) fn chains(source: &Source, partition: u32) -> [String; 2] {
+    [compacted_chain(source, partition), chain(source, partition)]
+}
+
+/// Where the commit of a chain that starts at `from` stands.
+pub(super) fn path(chain: &str, from: u64) -> String {
+    format!("{chain}/{}", name(from))
+}
+
+/// Of a commit; it sorts as its offset does.
+pub(super) fn name(from: u64) -> String {
+    format!("{from:020}")
 }
 
 /// That each commit starts where the one before ended, and that all are of the source's topic.

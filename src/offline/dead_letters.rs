@@ -121,14 +121,14 @@ impl Archive {
 /// Writes the letters of one commit; no file without any.
 pub(super) fn write(
     folder: &Folder,
-    source: &Source,
+    under: &str,
     span: &Span,
     letters: &[DeadLetter],
 ) -> Result<Option<DeadLetterFile>, Error> {
     let times = letters.iter().map(|letter| letter.ingestion_time);
     let (Some(oldest), Some(newest)) = (times.clone().min(), times.max()) else { return Ok(None) };
     let day = date(newest.floor(Micros::DAY));
-    let path = format!("dead_letters/{}/dt={day}/{}", source.name, file_name(span, folder));
+    let path = format!("{under}/dt={day}/{}", file_name(span, folder));
     write_parquet(folder, &path, &to_rows(letters))?;
     Ok(Some(DeadLetterFile { path, rows: letters.len(), ingestion_times: (oldest.micros(), newest.micros()) }))
 }

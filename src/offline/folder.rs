@@ -106,6 +106,16 @@ impl Folder {
         self.get(path)?.ok_or_else(|| Error::damaged(path, "it is gone"))
     }
 
+    /// Files that something names, many at a time where each is asked for.
+    pub(super) fn read_all(&self, paths: &[String]) -> Result<Vec<Bytes>, Error> {
+        let found = match &self.0.place {
+            Place::Disk(disk) => paths.iter().map(|path| disk.get(path)).collect(),
+            Place::Remote(remote) => remote.get_all(paths),
+        }?;
+        let there = |(path, file): (&String, Option<Bytes>)| file.ok_or_else(|| Error::damaged(path, "it is gone"));
+        paths.iter().zip(found).map(there).collect()
+    }
+
     /// Part of a file's name that no other file has.
     pub(super) fn unique(&self) -> String {
         let number = self.0.files_named.fetch_add(1, Ordering::Relaxed);
@@ -131,13 +141,21 @@ impl Folder {
 
     /// Names directly inside the folder, in order; none if it does not exist.
     pub(super) fn list(&self, path: &str) -> Result<Vec<String>, Error> {
-        let mut names = match &self.0.place {
+        Ok(listed(match &self.0.place {
             Place::Disk(disk) => disk.list(path),
             Place::Remote(remote) => remote.list(path),
+        }?))
+    }
+
+    /// Of a folder that has files alone, the names that sort after one; an object store is not asked for the others.
+    pub(super) fn list_after(&self, path: &str, after: Option<&str>) -> Result<Vec<String>, Error> {
+        let Some(after) = after else { return self.list(path) };
+        let mut names = match &self.0.place {
+            Place::Disk(disk) => disk.list(path),
+            Place::Remote(remote) => remote.list_after(path, after),
         }?;
-        names.retain(|name| !name.starts_with('.'));
-        names.sort_unstable();
-        Ok(names)
+        names.retain(|name| name.as_str() > after);
+        Ok(listed(names))
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<(), Error> {
@@ -157,6 +175,12 @@ impl Folder {
             _ => Err(Error::NoConditionalPut { url: self.place_of("") }),
         }
     }
+}
+
+fn listed(mut names: Vec<String>) -> Vec<String> {
+    names.retain(|name| !name.starts_with('.'));
+    names.sort_unstable();
+    names
 }
 
 /// A bucket that others fill, to be read. Clones share it.

@@ -4,6 +4,7 @@
 //! <root>/<project>/events/<source>/dt=<event day>/*.parquet        what commits name, and nothing else
 //!                  events/<source>/_commits/<partition>/<from>     a chain for each partition of the log
 //!                  events/<source>/_commits/history-<mark>/<from>  and one of the events from history files
+//!                  compacted/<source>/…                            the same records in larger commits, made anew if lost
 //!                  dead_letters/<source>/dt=<ingestion day>/*.parquet
 //!                  lookups/dt=<as-of day>/*.parquet
 //!                  features/<view>/v=<version>/dt=<day>/*.parquet  with `_manifests/<run>.json` beside the days (`feature_table.rs`)
@@ -17,7 +18,7 @@
 use std::io;
 use std::path::PathBuf;
 
-pub use archive::{Archive, Committed, Pinned, Span};
+pub use archive::{Archive, Committed, Compaction, Pinned, Span};
 pub use dead_letters::{DeadLetter, Filter, Redecoded};
 pub use events::{ArchivedEvents, Events, Scope};
 pub use feature_table::{AS_OF, FeatureTable, Manifest, Run, Step};
@@ -78,6 +79,11 @@ pub enum Error {
          next one starts at {start}; restore the missing commits, or move the archive of this source away"
     )]
     BrokenChain { dataset: String, partition: u32, end: u64, start: u64 },
+    #[error(
+        "the archive of source `{dataset}` has no commit that ends at offset {wanted} of partition {partition}, where it was \
+         read up to before: restore the archive of then"
+    )]
+    PinGone { dataset: String, partition: u32, wanted: u64 },
     #[error(
         "the archive of source `{dataset}` holds topic `{held}`, not `{wanted}`: offsets of two topics cannot share it; \
          give the source of the new topic another name"

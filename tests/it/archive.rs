@@ -14,7 +14,7 @@ use freshet::event_log::{EventLog, NewRecord};
 use freshet::kernel::definition::{Source, SourceText, parse};
 use freshet::kernel::key::Origin;
 use freshet::kernel::time::Micros;
-use freshet::offline::{Archive, Filter, Folder, Scope};
+use freshet::offline::{Archive, Compaction, Filter, Folder, Scope};
 
 /// Far longer than any of it takes: a test that reaches it has failed.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,6 +34,7 @@ struct Project {
     folder: tempfile::TempDir,
     log: Arc<EmbeddedLog>,
     sources: Mutex<Vec<Arc<Source>>>,
+    compaction: Compaction,
 }
 
 impl Project {
@@ -43,7 +44,8 @@ impl Project {
         for source in sources {
             log.create_topic(&source.topic, PARTITIONS).await.expect("created");
         }
-        Project { folder, log, sources: Mutex::new(sources.iter().map(|it| Arc::clone(it)).collect()) }
+        let sources = Mutex::new(sources.iter().map(|it| Arc::clone(it)).collect());
+        Project { folder, log, sources, compaction: Compaction::USUAL }
     }
 
     fn archive(&self) -> Archive {
@@ -75,7 +77,12 @@ impl Project {
             archive: self.archive(),
             sources: || self.sources.lock().expect("no panic").clone(),
             clock: Clock::System,
-            settings: Settings { events_max: 7, interval: Micros::DAY, ..Settings::new(group) },
+            settings: Settings {
+                events_max: 7,
+                interval: Micros::DAY,
+                compaction: self.compaction,
+                ..Settings::new(group)
+            },
             progress: progress.clone(),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -144,6 +151,24 @@ async fn archivers_that_do_not_know_of_each_other_double_nothing() {
         project.archive_all("two", &clicks),
         project.archive_all("three", &clicks)
     );
+    assert_eq!(project.archived(&clicks), project.everything(&clicks).await);
+}
+
+#[tokio::test]
+async fn small_commits_are_compacted_while_records_are_archived() {
+    let clicks = source("clicks");
+    let mut project = Project::new(&[&clicks]).await;
+    project.compaction = Compaction { commits_max: 3, records_max: 1_000, bytes_max: 1 << 20 };
+    project.append(&clicks, 200).await;
+    let compacted = project.folder.path().join("default/compacted/clicks/_commits");
+    let compact = async |reached: &Reached| {
+        reached.wait_until(&clicks, &project.ends(&clicks).await, LIMIT).await.expect("archived in time");
+        while !compacted.is_dir() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let archived = tokio::time::timeout(LIMIT, project.archive_while("archive", compact)).await;
+    archived.expect("compacted in time").0.expect("stopped in order");
     assert_eq!(project.archived(&clicks), project.everything(&clicks).await);
 }
 

@@ -174,7 +174,7 @@ fn a_file_that_no_commit_names_does_not_exist() {
     let archive = Archive::new(project(root.path()));
     let span = Span { partition: 0, offsets: 0..1 };
     let records = [click(0, 0, "2026-11-21T10:00:00Z")];
-    archive.write_events(&clicks(), &span, &decode(&clicks(), &records), &records).expect("written");
+    archive.write(&clicks(), &Files::committed(&clicks()), &span, &records).expect("written");
     assert_eq!(archived(&archive, &clicks(), &Scope::default()), []);
 }
 
@@ -186,7 +186,7 @@ fn a_lost_commit_is_reported_and_not_skipped() {
         let one = [click(0, offset, "2026-11-21T10:00:00Z")];
         commit(&archive, &clicks(), offset..offset + 1, &one).expect("committed");
     }
-    archive.folder.delete(&commit::path(&clicks(), 0, 1)).expect("deleted");
+    archive.folder.delete(&commit::path(&commit::chain(&clicks(), 0), 1)).expect("deleted");
     let broken = archive.pin(&clicks()).expect_err("the chain has a gap");
     expect![[r#"the archive of source `clicks` is broken in partition 0: a commit ends at offset 1, and the next one starts at 2; restore the missing commits, or move the archive of this source away"#]]
     .assert_eq(&broken.to_string());
@@ -203,7 +203,8 @@ fn a_damaged_commit_or_file_is_named() {
     std::fs::write(root.path().join("default").join(file), "not Parquet").expect("overwritten");
     let damaged = archive.read(&clicks(), &pinned, &Scope::default()).next().expect("a batch").expect_err("damaged");
     assert!(damaged.to_string().starts_with(&format!("`{file}` is damaged")), "{damaged}");
-    std::fs::write(root.path().join("default").join(commit::path(&clicks(), 0, 0)), "{").expect("overwritten");
+    std::fs::write(root.path().join("default").join(commit::path(&commit::chain(&clicks(), 0), 0)), "{")
+        .expect("overwritten");
     assert!(matches!(archive.pin(&clicks()), Err(Error::Damaged { .. })));
 }
 
@@ -357,7 +358,7 @@ fn a_commit_of_a_format_without_raw_bytes_says_what_to_do() {
     let root = tempfile::tempdir().expect("a folder");
     let archive = Archive::new(project(root.path()));
     let old = br#"{"format": 1, "topic": "clicks", "from": 0, "to": 1, "event_time_field": "at", "files": []}"#;
-    archive.folder.create(&commit::path(&clicks(), 0, 0), old).expect("written");
+    archive.folder.create(&commit::path(&commit::chain(&clicks(), 0), 0), old).expect("written");
     let refused = archive.pin(&clicks()).expect_err("an old format");
     assert!(!refused.is_transient());
     expect![[r#"`events/clicks/_commits/0/00000000000000000000` is in format 1, and this release reads format 2: move the source's folder under `events/` away, and it is archived again from what the log holds; one of a later release needs that release"#]]

@@ -8,21 +8,28 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::io::AsyncWrite;
-use tokio::runtime::Runtime;
 
 use crate::kernel::name::Name;
 use crate::offline::Error;
 use crate::offline::folder::Created;
 
+use runtime::OwnRuntime;
+
+mod runtime;
+
 /// A put that met a put on its way, which then came to nothing, is sent again.
 const PUTS: usize = 5;
+
+/// Requests for small objects that are on their way at once.
+const GETS: usize = 32;
 
 /// The attribute of who made an object.
 const MARK: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("writer"));
@@ -93,13 +100,14 @@ impl Remote {
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Bytes>, Error> {
-        let (store, location) = (self.store.clone(), self.location(path));
-        self.call("read", path, async move {
-            match store.get(&location).await {
-                Ok(found) => Ok(Some(found.bytes().await?)),
-                Err(error) => absent_is_none(error),
-            }
-        })
+        self.call("read", path, read(self.store.clone(), self.location(path)))
+    }
+
+    /// Each of several, [`GETS`] at a time.
+    pub fn get_all(&self, paths: &[String]) -> Result<Vec<Option<Bytes>>, Error> {
+        let Some(first) = paths.first() else { return Ok(Vec::new()) };
+        let requests: Vec<_> = paths.iter().map(|path| read(self.store.clone(), self.location(path))).collect();
+        self.call("read", first, stream::iter(requests).buffered(GETS).try_collect())
     }
 
     pub fn list(&self, path: &str) -> Result<Vec<String>, Error> {
@@ -108,6 +116,18 @@ impl Remote {
         let objects = found.objects.iter().map(|object| &object.location);
         let names = found.common_prefixes.iter().chain(objects).filter_map(|location| location.filename());
         Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Names of objects inside the folder that sort after `after`.
+    pub fn list_after(&self, path: &str, after: &str) -> Result<Vec<String>, Error> {
+        let (store, location) = (self.store.clone(), self.location(path));
+        let after = location.clone().join(after);
+        let name = |object: ObjectMeta| object.location.filename().map(str::to_owned);
+        self.call("list", path, async move {
+            let found = store.list_with_offset(Some(&location), &after);
+            let found: Vec<ObjectMeta> = found.try_collect().await?;
+            Ok(found.into_iter().filter_map(name).collect())
+        })
     }
 
     pub fn delete(&self, path: &str) -> Result<(), Error> {
@@ -173,6 +193,14 @@ impl Remote {
     }
 }
 
+/// `None`: there is no such object.
+async fn read(store: Arc<dyn ObjectStore>, location: Path) -> object_store::Result<Option<Bytes>> {
+    match store.get(&location).await {
+        Ok(found) => Ok(Some(found.bytes().await?)),
+        Err(error) => absent_is_none(error),
+    }
+}
+
 /// An object on its way, in parts if it is large. Dropping it leaves what was at its path.
 pub(super) struct Upload {
     remote: Arc<Remote>,
@@ -227,40 +255,6 @@ impl Drop for Upload {
 /// Parts that stay are in no listing, and a store's own rule removes them after some days.
 async fn abort(mut writer: BufWriter) {
     let _ = writer.abort().await;
-}
-
-/// Runs requests whoever waits for them, be it a task of another runtime.
-struct OwnRuntime(Option<Runtime>);
-
-impl OwnRuntime {
-    fn start() -> Result<OwnRuntime, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("object-store")
-            .enable_all()
-            .build();
-        let failed = |source| Error::Io { doing: "start a thread for", path: "the object store".into(), source };
-        Ok(OwnRuntime(Some(runtime.map_err(failed)?)))
-    }
-
-    fn get(&self) -> &Runtime {
-        self.0.as_ref().expect("it goes when this is dropped")
-    }
-
-    fn wait<T: Send + 'static>(&self, request: impl Future<Output = T> + Send + 'static) -> T {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.get().spawn(async move { answer.send(request.await) });
-        answered.recv().expect("a request does not panic")
-    }
-}
-
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        // Waiting for its thread would panic where this is dropped in a task.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 fn absent_is_none<T>(error: object_store::Error) -> object_store::Result<Option<T>> {
