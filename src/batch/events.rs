@@ -12,7 +12,7 @@ use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Part
 use futures::stream;
 
 use crate::batch::{Progress, Wanted, unordered};
-use crate::offline::{Archive, ArchivedEvents};
+use crate::offline::{Archive, ArchivedEvents, Pinned};
 
 pub(super) struct EventsExec {
     archive: Archive,
@@ -36,10 +36,12 @@ impl EventsExec {
 
 impl DisplayAs for EventsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let view = self.wanted.entrants.view();
-        let files: Vec<String> = self.wanted.scans.iter().map(|pinned| pinned.files().to_string()).collect();
-        write!(f, "EventsExec: view={}, source={}, files=[{}]", view.name, view.source.name, files.join(", "))?;
-        match &self.wanted.scope.event_time {
+        let Wanted { entrants, scans, scope, .. } = &self.wanted;
+        let (view, source) = (entrants.view(), &entrants.view().source);
+        let files = |pinned: &Pinned| format!("{} of {}", pinned.files_read(source, scope), pinned.files());
+        let files: Vec<String> = scans.iter().map(files).collect();
+        write!(f, "EventsExec: view={}, source={}, files=[{}]", view.name, source.name, files.join(", "))?;
+        match scope.event_time_of_files(source) {
             Some(range) => write!(f, ", event_time=[{}, {})", range.start, range.end),
             None => Ok(()),
         }

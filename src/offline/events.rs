@@ -33,6 +33,26 @@ pub struct Scope {
     pub fields: Option<BTreeSet<usize>>,
 }
 
+impl Scope {
+    /// The event times outside which files are left out. `None`: none is.
+    pub fn event_time_of_files(&self, source: &Source) -> Option<&Range<EventTime>> {
+        self.event_time.as_ref().filter(|_| source.event_id.is_none())
+    }
+}
+
+impl Pinned {
+    /// How many of the files of events are read for a scope.
+    pub fn files_read(&self, source: &Source, scope: &Scope) -> usize {
+        let mark = decoding_mark(source).to_string();
+        let commits = self.partitions.values().flatten();
+        let files = commits.filter_map(|commit| match stored(source, &mark, commit, scope)? {
+            Stored::Columns(files) => Some(files.len()),
+            Stored::Records(commit) => Some(commit.files.len()),
+        });
+        files.sum()
+    }
+}
+
 /// Events of the archive: what [`crate::kernel::event::admit`] decides on.
 #[derive(Clone, Debug)]
 pub struct ArchivedEvents {
@@ -168,7 +188,7 @@ fn stored(source: &Source, mark: &str, commit: &Commit, scope: &Scope) -> Option
     if commit.decoded_under != mark {
         return Some(Stored::Records(commit.clone()));
     }
-    let range = scope.event_time.as_ref().filter(|_| source.event_id.is_none());
+    let range = scope.event_time_of_files(source);
     let overlaps = |file: &&EventFile| {
         let (oldest, newest) = file.event_times;
         range.is_none_or(|range| range.start.micros() <= newest && oldest < range.end.micros())

@@ -40,13 +40,22 @@ struct Record {
 
 impl Shop {
     fn new() -> Shop {
+        Shop::of(SHOP)
+    }
+
+    /// With other definitions.
+    fn of(definitions: &str) -> Shop {
         let root = tempfile::tempdir().expect("a folder");
         let folder = Folder::on_disk(root.path(), &"default".parse().expect("a name"));
-        Shop { _root: Some(root), ..Shop::archived_in(folder) }
+        Shop { _root: Some(root), ..Shop::defined_in(folder, definitions) }
     }
 
     fn archived_in(folder: Folder) -> Shop {
-        let file = SourceText { path: "shop.yaml".into(), text: SHOP.into() };
+        Shop::defined_in(folder, SHOP)
+    }
+
+    fn defined_in(folder: Folder, definitions: &str) -> Shop {
+        let file = SourceText { path: "shop.yaml".into(), text: definitions.into() };
         let plan = plan::compile(&definition::parse(&[file]).expect("the definitions are right"));
         let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder.clone()));
         Shop { plan, folder, archive, lookups, _root: None }

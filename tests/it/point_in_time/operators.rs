@@ -59,7 +59,7 @@ fn each_view_is_sorted_by_entity_and_time_and_joined_in_one_pass() {
                 CopiesExec: dedup_window=1h
                   SortExec: expr=[_order@0 ASC], preserve_partitioning=[true]
                     RepartitionExec: partitioning=Hash([_shard@1], 2), input_partitions=2
-                      EventsExec: view=user_activity, source=clicks, files=[2, 1], event_time=[2026-11-21T09:14:00Z, 2026-11-21T10:30:00.000001Z)
+                      EventsExec: view=user_activity, source=clicks, files=[2 of 2, 1 of 1]
               SortExec: expr=[_order@0 ASC], preserve_partitioning=[true]
                 RepartitionExec: partitioning=Hash([_shard@1], 2), input_partitions=1
                   QuestionsExec: rows=3
@@ -70,12 +70,28 @@ fn each_view_is_sorted_by_entity_and_time_and_joined_in_one_pass() {
                 CopiesExec: dedup_window=1h
                   SortExec: expr=[_order@0 ASC], preserve_partitioning=[true]
                     RepartitionExec: partitioning=Hash([_shard@1], 2), input_partitions=2
-                      EventsExec: view=item_popularity, source=clicks, files=[2, 1], event_time=[0001-01-01T00:00:00Z, 2026-11-21T10:30:00.000001Z)
+                      EventsExec: view=item_popularity, source=clicks, files=[2 of 2, 1 of 1]
               SortExec: expr=[_order@0 ASC], preserve_partitioning=[true]
                 RepartitionExec: partitioning=Hash([_shard@1], 2), input_partitions=1
                   QuestionsExec: rows=3
     "#]]
     .assert_eq(&explained);
+}
+
+#[test]
+fn files_of_other_times_are_left_out_where_the_source_has_no_event_id() {
+    let shop = Shop::of(&SHOP.replace("event_id: id\n", "").replace("dedup_window: 1h\n", ""));
+    shop.archive(&[click(0, "u1", "10:00:00", "10:00:00", "pen", 1.5)]);
+    shop.archive(&[click(0, "u1", "08:00:00", "10:20:00", "ink", 4.0)]);
+    let explained = job(&shop).explain();
+    let read: Vec<&str> = explained.lines().filter_map(|line| line.trim().strip_prefix("EventsExec: ")).collect();
+    expect![[r#"
+        [
+            "view=user_activity, source=clicks, files=[1 of 1, 0 of 1], event_time=[2026-11-21T09:14:00Z, 2026-11-21T10:30:00.000001Z)",
+            "view=item_popularity, source=clicks, files=[1 of 1, 1 of 1], event_time=[0001-01-01T00:00:00Z, 2026-11-21T10:30:00.000001Z)",
+        ]
+    "#]]
+    .assert_debug_eq(&read);
 }
 
 #[test]
