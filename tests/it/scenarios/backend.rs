@@ -39,6 +39,10 @@ impl Backend {
         Backend::new(&servers.map(|(setting, variable)| (setting, servers::address(variable)))).await
     }
 
+    pub fn begin(&self) -> EventTime {
+        self.begin
+    }
+
     async fn new(servers: &[(&str, String)]) -> Backend {
         let folder = tempfile::tempdir().expect("a folder");
         let mut settings: BTreeMap<String, String> =

@@ -1,18 +1,20 @@
-//! History files, and a view that is added while events come in: what is served is history and log together, at every
-//! lookup and on both kinds of parts.
+//! History files, and a view that is added while events come in: what is served is history and some first events of the
+//! log together, in all features of a row alike, at every lookup and on both kinds of parts; and once a view is served, it
+//! is served from then on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use freshet::kernel::time::{EventTime, Micros};
 use serde_json::{Value, json};
 
 use super::backend::{Backend, settle};
 use crate::http::Api;
 
-/// 2026-01-01T00:00:00Z: history ends and the log begins.
-const UNTIL_MS: u64 = 1_767_225_600_000;
 const USERS: u64 = 7;
 const PAST: u64 = 500;
+/// Clicks of long before the others: no window of a week that ends today has them.
+const OLD: u64 = 300;
 /// Clicks in one call.
 const CHUNK: u64 = 20;
 
@@ -28,7 +30,7 @@ key: user_id
 event_time: { field: at, unit: ms }
 event_id: id
 history:
-  - { path: past/*.ndjson, format: ndjson, until: 2026-01-01T00:00:00Z }
+  - { path: past/*.ndjson, format: ndjson, until: UNTIL }
 schema:
   version: 1
   fields:
@@ -51,40 +53,66 @@ source: clicks
 features:
   - { name: clicks, aggregate: count }
   - { name: numbers, aggregate: sum, column: id }
+  - { name: recent, aggregate: count, windows: [7d] }
 ";
 
-fn click(number: u64, at: u64) -> String {
+/// Each user's values in the order of the features.
+type Rows = BTreeMap<String, Vec<i64>>;
+
+fn click(number: u64, at: EventTime) -> String {
+    let at = at.micros() / 1_000;
     format!(r#"{{"id":{number},"at":{at},"user_id":"u{}"}}"#, number % USERS)
 }
 
-/// Clicks and the sum of their numbers, by user, of what is numbered from 0 to `end`.
-fn totals(end: u64) -> BTreeMap<String, (i64, i64)> {
-    let mut totals: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-    for number in 0..end {
-        let total = totals.entry(format!("u{}", number % USERS)).or_default();
-        *total = (total.0 + 1, total.1 + number as i64);
+/// When a click happened: history ends and the log begins where the scenario begins.
+fn at(backend: &Backend, number: u64) -> EventTime {
+    let past = |micros: u64| Micros::new(micros as i64);
+    match number {
+        ..OLD => backend.begin() - past((PAST - number) * 1_000_000) - Micros::new(10 * Micros::DAY.get()),
+        OLD..PAST => backend.begin() - past((PAST - number) * 1_000_000),
+        PAST.. => backend.begin() + past(number * 1_000),
     }
-    totals
 }
 
-/// Numbers 0 to `PAST` in two files, each of them once more as a copy, and what history has nothing to do with.
+fn definitions(backend: &Backend, text: &str) -> String {
+    text.replace("UNTIL", &backend.begin().to_string())
+}
+
+/// What view `second` has of a user after so many of the user's first clicks: how many, the sum of their numbers, and how
+/// many of them happened within the week.
+fn values(user: u64, clicks: u64) -> Vec<i64> {
+    let numbers = || (0..clicks).map(|click| user + click * USERS);
+    let within_the_week = numbers().filter(|number| *number >= OLD).count();
+    vec![clicks as i64, numbers().sum::<u64>() as i64, within_the_week as i64]
+}
+
+/// Clicks of a user among those that are numbered from 0 to `end`.
+fn clicks(user: u64, end: u64) -> u64 {
+    (0..end).filter(|number| number % USERS == user).count() as u64
+}
+
+/// All values of view `second` once it has what is numbered from 0 to `end`.
+fn whole(end: u64) -> Rows {
+    (0..USERS).map(|user| (format!("u{user}"), values(user, clicks(user, end)))).collect()
+}
+
+/// Numbers 0 to `PAST` in two files, each of the first once more as a copy, and what history has nothing to do with.
 fn write_past(backend: &Backend) {
-    let lines =
-        |numbers: std::ops::Range<u64>| numbers.map(|number| click(number, UNTIL_MS - 1_000 * (PAST - number)) + "\n");
-    backend.write("past/a.ndjson", &lines(0..300).chain(lines(0..300)).collect::<String>());
-    let after = click(9_000_000, UNTIL_MS) + "\nbroken\n";
-    backend.write("past/b.ndjson", &lines(300..PAST).chain([after]).collect::<String>());
+    let lines = |numbers: std::ops::Range<u64>| numbers.map(|number| click(number, at(backend, number)) + "\n");
+    backend.write("past/a.ndjson", &lines(0..OLD).chain(lines(0..OLD)).collect::<String>());
+    let after = click(9_000_000, backend.begin()) + "\nbroken\n";
+    backend.write("past/b.ndjson", &lines(OLD..PAST).chain([after]).collect::<String>());
 }
 
-async fn ingest(api: &Api, numbers: std::ops::Range<u64>) {
+async fn ingest(backend: &Backend, api: &Api, numbers: std::ops::Range<u64>) {
     let count = numbers.end - numbers.start;
-    let lines: Vec<String> = numbers.map(|number| click(number, UNTIL_MS + number)).collect();
+    let lines: Vec<String> = numbers.map(|number| click(number, at(backend, number))).collect();
     let answer = api.send("/v1/sources/clicks/events?replay=true", "application/x-ndjson", lines.join("\n")).await;
     assert_eq!(answer.json()["accepted"], count);
 }
 
 /// `None` while the view is not served.
-async fn served(api: &Api, view: &str) -> Option<BTreeMap<String, Vec<i64>>> {
+async fn served(api: &Api, view: &str) -> Option<Rows> {
     let users: Vec<String> = (0..USERS).map(|user| format!("u{user}")).collect();
     let lookup = json!({ "features": [view], "entities": { "user_id": users } });
     let answer = api.post("/v1/online-features", &lookup).await;
@@ -98,50 +126,60 @@ async fn served(api: &Api, view: &str) -> Option<BTreeMap<String, Vec<i64>>> {
     Some(users.into_iter().enumerate().map(|(row, user)| (user, values(row))).collect())
 }
 
-/// Never less than history and what was seen before, and never more than what was sent.
-fn check_counts(counts: &BTreeMap<String, Vec<i64>>, before: &BTreeMap<String, Vec<i64>>, sent: u64) {
-    let (past, most) = (totals(PAST), totals(sent));
-    for (user, values) in counts {
-        let least = before.get(user).map_or(past[user].0, |before| before[0]);
-        assert!((least..=most[user].0).contains(&values[0]), "{user}: {values:?}, and before {before:?}");
+/// All of history and some first clicks of the log, no fewer than before and no more than were sent; and each feature of
+/// a row has the same ones.
+fn check_rows(rows: &Rows, before: Option<&Rows>, sent: u64) {
+    for user in 0..USERS {
+        let name = format!("u{user}");
+        let row = &rows[&name];
+        let least = before.map_or(clicks(user, PAST) as i64, |before| before[&name][0]);
+        assert!((least..=clicks(user, sent) as i64).contains(&row[0]), "{name}: {row:?}, and before {before:?}");
+        assert_eq!(
+            *row,
+            values(user, row[0] as u64)[..row.len()],
+            "{name} has features of other clicks than its count"
+        );
     }
 }
 
 async fn a_view_added_under_ingest_has_history_and_log(backend: Backend) {
     write_past(&backend);
     let (app, api) = backend.start().await;
-    backend.apply(&api, FIRST).await;
+    backend.apply(&api, &definitions(&backend, FIRST)).await;
     settle(&api).await;
     // Of a time of which history has the events.
-    let stray = click(8_000_000, UNTIL_MS - 500);
+    let stray = click(8_000_000, backend.begin() - Micros::from_millis(500));
     api.send("/v1/sources/clicks/events?replay=true", "application/x-ndjson", stray).await.json();
     let is_live = AtomicBool::new(false);
     let traffic = async {
         let (mut sent, mut rounds_after) = (PAST, 0);
-        let mut before: BTreeMap<&str, BTreeMap<String, Vec<i64>>> = BTreeMap::new();
+        let mut before: BTreeMap<&str, Rows> = BTreeMap::new();
         while rounds_after < 20 {
-            ingest(&api, sent..sent + CHUNK).await;
+            ingest(&backend, &api, sent..sent + CHUNK).await;
             sent += CHUNK;
             for view in ["first", "second"] {
-                let Some(counts) = served(&api, view).await else { continue };
-                check_counts(&counts, before.get(view).unwrap_or(&BTreeMap::new()), sent);
-                before.insert(view, counts);
+                let was_served = view == "first" || is_live.load(Ordering::Relaxed) || before.contains_key(view);
+                let Some(rows) = served(&api, view).await else {
+                    assert!(!was_served, "view `{view}` was served before, and is not any more");
+                    continue;
+                };
+                check_rows(&rows, before.get(view), sent);
+                before.insert(view, rows);
             }
             rounds_after += usize::from(is_live.load(Ordering::Relaxed));
         }
         sent
     };
     let add = async {
-        backend.apply(&api, &format!("{FIRST}{SECOND}")).await;
+        backend.apply(&api, &definitions(&backend, &format!("{FIRST}{SECOND}"))).await;
         while served(&api, "second").await.is_none() {}
         is_live.store(true, Ordering::Relaxed);
     };
     let (sent, ()) = tokio::join!(traffic, add);
     settle(&api).await;
-    let wanted: BTreeMap<String, Vec<i64>> =
-        totals(sent).into_iter().map(|(user, (count, sum))| (user, vec![count, sum])).collect();
+    let wanted = whole(sent);
     assert_eq!(served(&api, "second").await, Some(wanted.clone()));
-    check_offline(&api, &wanted).await;
+    check_offline(&backend, &api, &wanted).await;
     app.stop().await.expect("it stops cleanly");
     let (app, api) = backend.start().await;
     settle(&api).await;
@@ -150,7 +188,7 @@ async fn a_view_added_under_ingest_has_history_and_log(backend: Backend) {
 }
 
 /// Every lookup was what the archive says, and a training set of now is what is served now.
-async fn check_offline(api: &Api, wanted: &BTreeMap<String, Vec<i64>>) {
+async fn check_offline(backend: &Backend, api: &Api, wanted: &Rows) {
     let report = api.post("/v1/parity", &Value::Null).await.json();
     assert_eq!((&report["different"], &report["unchecked"]), (&json!(0), &json!(0)), "{report:#}");
     assert!(report["compared"].as_u64() > Some(0), "{report:#}");
@@ -160,8 +198,8 @@ async fn check_offline(api: &Api, wanted: &BTreeMap<String, Vec<i64>>) {
     let views = status["views"].as_array().expect("a list").iter();
     let first = views.filter(|view| view["view"] == "first").map(|view| view["before_log"].as_u64());
     assert_eq!(first.collect::<Vec<_>>(), [Some(1)], "{status:#}");
-    let backfill =
-        json!({ "view": "second", "from": "2026-06-01T00:00:00Z", "to": "2026-06-02T00:00:00Z", "every": "1d" });
+    let [from, to] = [1, 2].map(|days| (backend.begin() + Micros::new(days * Micros::DAY.get())).to_string());
+    let backfill = json!({ "view": "second", "from": from, "to": to, "every": "1d" });
     let mut job = api.post("/v1/backfills", &backfill).await.json();
     while job["state"] == "running" {
         job = api.get(&format!("/v1/backfills/{}", job["id"].as_str().expect("an id"))).await.json();
