@@ -20,8 +20,10 @@ use crate::api::problem::{Problem, chain};
 use crate::offline::{Folder, Format, KeptSpine, convert};
 use crate::registry;
 
+use again::Earlier;
 use cut::{Asked, Recorded, forget, in_folder};
 
+mod again;
 mod cut;
 
 pub(super) const KIND: &str = "training_set";
@@ -29,14 +31,16 @@ pub(super) const KIND: &str = "training_set";
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TrainingSetQuery {
-    /// A feature service: its features become columns, in its order.
-    service: String,
+    /// A feature service: its features become columns, in its order. Needed unless `again` is given.
+    service: Option<String>,
     /// The column of the spine with the label time; `event_timestamp` unless given.
     label_time: Option<String>,
-    /// What a row may know.
-    #[serde(default)]
+    /// What a row may know; `as_served` unless given.
     #[param(inline)]
-    knowledge: KnowledgeName,
+    knowledge: Option<KnowledgeName>,
+    /// The id of a training set that is done: it is cut again, from the same events to the same bytes, whatever has come
+    /// since. The spine has to be the same, and stands alone: all else is as it was.
+    again: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
@@ -75,7 +79,8 @@ enum FormatName {
     responses(
         (status = 202, description = "The job, begun", body = JobView),
         (status = 400, description = "The spine or the request is wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such service", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such service, or no such training set to repeat", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The training set to repeat is not done, or the spine or the definitions are others", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The spine is too large for a request", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The spine has another format", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many jobs wait", body = Problem, content_type = "application/problem+json")))]
@@ -87,16 +92,11 @@ pub(super) async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
     let Query(query) = query?;
-    caller.require_service(&query.service)?;
-    let recorded = Recorded {
-        service: query.service,
-        label_time: query.label_time.unwrap_or_else(|| "event_timestamp".to_owned()),
-        knowledge: query.knowledge,
-        spine: spine_format(&headers)?,
-    };
+    let recorded = recorded(&state, &caller, query, spine_format(&headers)?).await?;
     let request = serde_json::to_value(&recorded).expect("a request is plain data");
-    let asked = Asked::new(&state, recorded)?;
     let (id, spine) = (state.jobs.new_id(KIND), body?);
+    recorded.again.iter().try_for_each(|earlier| earlier.check_spine(&spine))?;
+    let asked = Asked::new(&state, recorded)?;
     let kept = Arc::new(KeptSpine::of(&state.folder, &id));
     in_folder(&kept, move |kept| kept.keep(&spine)).await.map_err(|error| Problem::internal(&error))?;
     let (job_state, job_id) = (state.clone(), id.clone());
@@ -105,6 +105,54 @@ pub(super) async fn create(
         forget(&kept).await;
     }
     Ok((StatusCode::ACCEPTED, Json(started?)))
+}
+
+/// What is asked for, by somebody who may.
+async fn recorded(
+    state: &State,
+    caller: &Caller,
+    query: TrainingSetQuery,
+    spine: FormatName,
+) -> Result<Recorded, Problem> {
+    if let Some(earlier) = &query.again {
+        return again(state, caller, earlier, &query, spine).await;
+    }
+    let missing =
+        || Problem::bad_request("INVALID_QUERY", "`service` is missing: name one, or with `again` a training set");
+    let service = query.service.ok_or_else(missing)?;
+    caller.require_service(&service)?;
+    Ok(Recorded {
+        service,
+        label_time: query.label_time.unwrap_or_else(|| "event_timestamp".to_owned()),
+        knowledge: query.knowledge.unwrap_or_default(),
+        spine,
+        again: None,
+    })
+}
+
+/// All that was asked of an earlier job, asked again.
+async fn again(
+    state: &State,
+    caller: &Caller,
+    earlier: &str,
+    query: &TrainingSetQuery,
+    spine: FormatName,
+) -> Result<Recorded, Problem> {
+    if query.service.is_some() || query.label_time.is_some() || query.knowledge.is_some() {
+        let detail =
+            "`again` stands alone: `service`, `label_time` and `knowledge` are those of the training set it names";
+        return Err(Problem::bad_request("INVALID_QUERY", detail));
+    }
+    let job = state.jobs.get(KIND, earlier).await?;
+    caller.require_service(job.service())?;
+    let made = job.result().and_then(|result| serde_json::from_value(result.clone()).ok());
+    let not_done = || {
+        let detail = format!("training set `{earlier}` cannot be cut again: it is not done, or of an earlier release");
+        Problem::new(StatusCode::CONFLICT, "NOT_DONE", detail)
+    };
+    let made = made.ok_or_else(not_done)?;
+    let asked: Recorded = serde_json::from_value(job.request().clone()).map_err(|error| Problem::internal(&error))?;
+    Ok(Recorded { spine, again: Some(Earlier { job: earlier.to_owned(), made }), ..asked })
 }
 
 /// Goes on with a job that was recorded here or elsewhere: from the start, by the definitions of now.

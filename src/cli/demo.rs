@@ -232,7 +232,7 @@ impl Demo {
         let out = self.folder.join("training.parquet");
         let labels = ingest::every(&bundled(), 160)?;
         std::fs::write(&spine, labels_csv(&labels, shift)?)?;
-        let job = offline::cut(&self.client, "recommender", &spine, &out, &[]).await?;
+        let job = offline::cut(&self.client, &[("service", "recommender".to_owned())], &spine, &out).await?;
         println!(
             "{} rows × {} features in {}, at the label times of {}.",
             job["result"]["rows"],

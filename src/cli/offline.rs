@@ -33,11 +33,17 @@ pub(super) struct BackfillArguments {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet training-set recommender --spine labels.csv --out training.parquet")]
+#[command(
+    after_help = "Examples:\n  freshet training-set recommender --spine labels.csv --out training.parquet\n  freshet training-set --again training_set-… --spine labels.csv --out training.parquet"
+)]
 pub(super) struct TrainingSetArguments {
     /// A feature service
-    #[arg(value_name = "SERVICE")]
-    name: String,
+    #[arg(value_name = "SERVICE", required_unless_present = "again", conflicts_with = "again")]
+    name: Option<String>,
+    /// Cut an earlier training set again, from the same events to the same bytes: the id of its job. The spine has to be
+    /// the same, all else is as it was
+    #[arg(long, value_name = "ID", conflicts_with_all = ["label_time", "knowledge"])]
+    again: Option<String>,
     /// Rows to append features to: Parquet, CSV or Arrow, with the keys and a label time
     #[arg(long, value_name = "FILE")]
     spine: PathBuf,
@@ -92,28 +98,36 @@ pub(super) async fn backfill(arguments: BackfillArguments) -> anyhow::Result<Exi
 pub(super) async fn training_set(arguments: TrainingSetArguments) -> anyhow::Result<ExitCode> {
     let service = arguments.run.service.connect().await?;
     let TrainingSetArguments { spine, out, .. } = &arguments;
-    let query = [("label_time", arguments.label_time.clone()), ("knowledge", arguments.knowledge.clone())];
-    let job = cut(&service.client, &arguments.name, spine, out, &query).await;
+    let job = cut(&service.client, &arguments.query(), spine, out).await;
     service.close().await?;
     let job = job?;
     match arguments.run.output {
         Format::Json => println!("{}", output::json(&job)),
         Format::Table => {
             println!("{} rows in {}", job["result"]["rows"], arguments.out.display());
+            println!("the same again: --again {}", output::cell(&job["id"]));
             differences(&job["result"]).into_iter().for_each(|table| println!("{table}"));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends the spine, waits for the cut, and writes it to `out`; `options` as `/v1/training-sets` has them.
-pub(super) async fn cut(
-    client: &Client,
-    service: &str,
-    spine: &Path,
-    out: &Path,
-    options: &[(&str, String)],
-) -> anyhow::Result<Value> {
+impl TrainingSetArguments {
+    /// As `/v1/training-sets` has it.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let TrainingSetArguments { name, again, label_time, knowledge, .. } = self;
+        match again {
+            Some(job) => vec![("again", job.clone())],
+            None => {
+                let service = name.iter().map(|name| ("service", name.clone()));
+                service.chain([("label_time", label_time.clone()), ("knowledge", knowledge.clone())]).collect()
+            }
+        }
+    }
+}
+
+/// Sends the spine, waits for the cut, and writes it to `out`; `query` as `/v1/training-sets` has it.
+pub(super) async fn cut(client: &Client, query: &[(&str, String)], spine: &Path, out: &Path) -> anyhow::Result<Value> {
     let format = result_format(out)?;
     // Before the work and not after it.
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -122,8 +136,7 @@ pub(super) async fn cut(
     }
     let bytes = std::fs::read(spine).with_context(|| format!("cannot read {}", spine.display()))?;
     let body = Body::Bytes { content_type: content_type(spine)?, bytes };
-    let query = [&[("service", service.to_owned())], options].concat();
-    let job = run_job(client, "/v1/training-sets", &query, body).await?;
+    let job = run_job(client, "/v1/training-sets", query, body).await?;
     let path = format!("/v1/training-sets/{}/data", output::cell(&job["id"]));
     let data = client.bytes("GET", &path, &[("format", format.to_owned())], Body::None).await?;
     // Written beside and renamed: a file of that name is always whole.

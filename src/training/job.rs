@@ -11,10 +11,12 @@ use datafusion_execution::TaskContext;
 use datafusion_physical_plan::{collect, displayable, execute_stream};
 
 use crate::batch::{Engine, Progress, Resources};
+use crate::kernel::definition::Source;
 use crate::kernel::engine::Knowledge;
 use crate::kernel::engine::entrants::Entrants;
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, Plan};
+use crate::kernel::time::EventTime;
 use crate::offline::{self, Archive, Pinned};
 use crate::telemetry::{Cancelled, Watch};
 use crate::training::answers::Answers;
@@ -31,6 +33,8 @@ pub struct Job {
     pub pins: BTreeMap<Name, BTreeMap<u32, u64>>,
     /// The version of each view.
     pub fingerprints: BTreeMap<Name, Fingerprint>,
+    /// The oldest and the newest; `None` of a spine without rows.
+    pub label_times: Option<(EventTime, EventTime)>,
     archive: Archive,
     spine: Spine,
     views: Vec<ViewTask>,
@@ -59,17 +63,38 @@ pub type Sink<'a> = dyn FnMut(RecordBatch) -> Result<(), offline::Error> + 'a;
 impl Job {
     /// Pins what is archived now.
     pub fn begin(archive: &Archive, plan: &Plan, request: &Request<'_>, resources: Resources) -> Result<Job, Error> {
+        Job::pinned(archive, plan, request, resources, &|source| archive.pin(source))
+    }
+
+    /// Reads what an earlier job read: of each source up to the offsets that `pins` gives for it.
+    pub fn begin_again(
+        archive: &Archive,
+        plan: &Plan,
+        request: &Request<'_>,
+        resources: Resources,
+        pins: &dyn Fn(&Source) -> BTreeMap<u32, u64>,
+    ) -> Result<Job, Error> {
+        Job::pinned(archive, plan, request, resources, &|source| archive.pin_at(source, &pins(source)))
+    }
+
+    fn pinned(
+        archive: &Archive,
+        plan: &Plan,
+        request: &Request<'_>,
+        resources: Resources,
+        pin: &dyn Fn(&Source) -> Result<Pinned, offline::Error>,
+    ) -> Result<Job, Error> {
         let wanted = Wanted::resolve(plan, request.features)?;
         let spine = Spine::check(request, &wanted)?;
         let (mut views, mut pins) = (Vec::new(), BTreeMap::new());
         for (source, of_source) in wanted.by_source() {
-            let pinned = archive.pin(&source)?;
+            let pinned = pin(&source)?;
             views.extend(of_source.into_iter().map(|view| ViewTask::new(view, &pinned, &spine, request, resources)));
             pins.insert(source.name.clone(), pinned.offsets());
         }
         let schema = schema(spine.schema(), wanted.types(), request.features);
-        let (rows, fingerprints) = (spine.rows(), wanted.fingerprints());
-        Ok(Job { schema, rows, pins, fingerprints, archive: archive.clone(), spine, views, resources })
+        let (rows, label_times, fingerprints) = (spine.rows(), spine.label_times(), wanted.fingerprints());
+        Ok(Job { schema, rows, pins, fingerprints, label_times, archive: archive.clone(), spine, views, resources })
     }
 
     /// Computes the rows, and hands them on in the order of the spine, a few thousand at a time.

@@ -23,6 +23,7 @@ pub(super) struct Spine {
     batches: Vec<RecordBatch>,
     schema: SchemaRef,
     rows: usize,
+    label_times: Option<(EventTime, EventTime)>,
     /// By the name of the entity.
     questions: BTreeMap<Name, Vec<RecordBatch>>,
 }
@@ -43,7 +44,9 @@ impl Spine {
             }
         }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Ok(Spine { batches, schema, rows, questions })
+        let label_times = || checked.iter().flat_map(|batch| times(batch, request.label_time));
+        let label_times = label_times().min().zip(label_times().max());
+        Ok(Spine { batches, schema, rows, label_times, questions })
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -52,6 +55,11 @@ impl Spine {
 
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// The oldest and the newest.
+    pub fn label_times(&self) -> Option<(EventTime, EventTime)> {
+        self.label_times
     }
 
     pub fn questions(&self, entity: &Entity) -> &[RecordBatch] {

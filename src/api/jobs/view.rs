@@ -65,6 +65,15 @@ impl JobView {
         self.request["service"].as_str().unwrap_or_default()
     }
 
+    pub(in crate::api) fn request(&self) -> &Value {
+        &self.request
+    }
+
+    /// Of a job that is done.
+    pub(in crate::api) fn result(&self) -> Option<&Value> {
+        self.result.as_ref()
+    }
+
     pub(in crate::api) fn is_done(&self) -> bool {
         self.state == JobState::Done.as_str()
     }

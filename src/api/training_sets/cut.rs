@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use crate::api::State;
 use crate::api::jobs::{self, Handle};
 use crate::api::problem::{Problem, chain};
+use crate::api::training_sets::again::{Earlier, Made};
 use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
 use crate::kernel::definition::{FeatureService, Source};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
-use crate::kernel::plan::Plan;
+use crate::kernel::plan::{Plan, ViewPlan};
 use crate::kernel::value::ValueType;
 use crate::offline::{self, Archive, Format, KeptSpine, Limits, ResultWriter, SpineColumns, spine};
 use crate::telemetry::Watch;
@@ -33,6 +34,9 @@ pub(super) struct Recorded {
     pub knowledge: KnowledgeName,
     /// The format that the spine has.
     pub spine: FormatName,
+    /// The job that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Earlier>,
 }
 
 /// A request beside what its names mean.
@@ -43,12 +47,13 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// By the definitions of now.
+    /// By the definitions of now, which have to be those of then where an earlier job is repeated.
     pub fn new(state: &State, recorded: Recorded) -> Result<Asked, Problem> {
         let plan = state.catalogues.current().served.clone();
         let service = plan.service(&recorded.service).cloned();
         let unknown = || format!("feature service `{}` is not defined", recorded.service);
         let service = service.ok_or_else(|| Problem::not_found("UNKNOWN_SERVICE", unknown()))?;
+        recorded.again.iter().try_for_each(|earlier| earlier.check_definitions(&plan, &service))?;
         Ok(Asked { recorded, plan, service })
     }
 
@@ -64,25 +69,29 @@ impl Asked {
 
     async fn rows(self, state: &State, id: String, handle: &Handle, kept: &Arc<KeptSpine>) -> Result<Value, String> {
         handle.check()?;
-        for source in self.sources() {
+        // What an earlier job has read is archived.
+        let sources = if self.recorded.again.is_some() { Vec::new() } else { self.sources() };
+        for source in sources {
             jobs::archived_until_now(state, &source).await?;
         }
         let (state, handle, kept) = (state.clone(), handle.clone(), kept.clone());
         jobs::blocking(move || self.cut(&state, &id, &handle, &kept)).await
     }
 
+    fn views(&self) -> impl Iterator<Item = &Arc<ViewPlan>> {
+        views(&self.plan, &self.service)
+    }
+
     fn sources(&self) -> Vec<Arc<Source>> {
-        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
-        let mut sources: Vec<_> = views.map(|view| view.source.clone()).collect();
+        let mut sources: Vec<_> = self.views().map(|view| view.source.clone()).collect();
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         sources.dedup_by(|a, b| a.name == b.name);
         sources
     }
 
     fn keys(&self) -> Vec<(Name, ValueType)> {
-        let views = self.service.features.iter().filter_map(|feature| self.plan.view(feature.view.as_str()));
         let mut keys: Vec<(Name, ValueType)> = Vec::new();
-        for key in views.flat_map(|view| &view.entity.keys) {
+        for key in self.views().flat_map(|view| &view.entity.keys) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }
@@ -93,18 +102,34 @@ impl Asked {
     fn cut(&self, state: &State, id: &str, handle: &Handle, kept: &KeptSpine) -> Result<Value, String> {
         let columns = SpineColumns { keys: &self.keys(), label_time: &self.recorded.label_time };
         let bytes = kept.read().map_err(|error| chain(&error))?;
-        let spine = spine::read(bytes, self.recorded.spine.format(), columns, SPINE_LIMITS);
+        let spine = spine::read(bytes.clone(), self.recorded.spine.format(), columns, SPINE_LIMITS);
         let spine = spine.map_err(|error| error.to_string())?;
         let features = &self.service.features;
         let (label_time, knowledge) = (columns.label_time, self.recorded.knowledge.of_the_rows());
         let request = training::Request { features, spine: &spine, label_time, knowledge };
-        let archive = Archive::new(state.folder.clone());
-        let job = Job::begin(&archive, &self.plan, &request, state.job_resources).map_err(|error| chain(&error))?;
+        let job = self.begin(state, &request).map_err(|error| chain(&error))?;
         let is_compared = matches!(self.recorded.knowledge, KnowledgeName::Both);
         let differences = handle.watched(|watch| run(&job, state, id, is_compared, watch));
         let differences = differences.map_err(|error| chain(&error))?;
-        Ok(rendered(&job, features, differences))
+        let made = Made::of(&job, &self.plan, &self.service, &bytes);
+        Ok(rendered(&job, &made, features, differences))
     }
+
+    fn begin(&self, state: &State, request: &training::Request<'_>) -> Result<Job, training::Error> {
+        let (archive, resources) = (Archive::new(state.folder.clone()), state.job_resources);
+        match &self.recorded.again {
+            None => Job::begin(&archive, &self.plan, request, resources),
+            Some(earlier) => {
+                let pins = |source: &Source| earlier.made.pins(source.name.as_str());
+                Job::begin_again(&archive, &self.plan, request, resources, &pins)
+            }
+        }
+    }
+}
+
+/// The views of the features of a service, each as often as it has one.
+pub(super) fn views<'p>(plan: &'p Plan, service: &'p FeatureService) -> impl Iterator<Item = &'p Arc<ViewPlan>> {
+    service.features.iter().filter_map(|feature| plan.view(feature.view.as_str()))
 }
 
 impl KnowledgeName {
@@ -138,12 +163,9 @@ fn run(
 }
 
 /// What came of it.
-fn rendered(job: &Job, features: &[FeatureRef], differences: Option<Vec<Differences>>) -> Value {
-    let mut result = json!({
-        "rows": job.rows, "features": features.len(),
-        "archived_to": job.pins.iter().map(|(source, offsets)| (source.to_string(), json!(offsets))).collect::<serde_json::Map<_, _>>(),
-        "versions": job.fingerprints.iter().map(|(view, it)| (view.to_string(), json!(it.to_string()))).collect::<serde_json::Map<_, _>>(),
-    });
+fn rendered(job: &Job, made: &Made, features: &[FeatureRef], differences: Option<Vec<Differences>>) -> Value {
+    let mut result = serde_json::to_value(made).expect("what a table is made of is plain data");
+    (result["rows"], result["features"]) = (json!(job.rows), json!(features.len()));
     if let Some(differences) = differences {
         result["differences"] = features.iter().zip(differences).map(rendered_differences).collect();
     }

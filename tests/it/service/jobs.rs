@@ -63,17 +63,113 @@ async fn a_training_set_is_cut_from_a_csv_spine_and_read_back() {
 }
 
 #[tokio::test]
+async fn a_spine_of_json_rows_is_the_spine_that_a_table_of_them_is() {
+    let shop = Service::busy_shop().await;
+    let rows = json!([
+        { "user_id": "u1", "bought_at": "2026-01-01T11:00:00Z", "bought": true },
+        { "user_id": "u1", "bought_at": "2026-01-01T13:00:00Z", "bought": false },
+        { "user_id": "u3", "bought_at": "2026-01-01T13:00:00Z", "bought": false },
+    ]);
+    let begun = shop.api.post(SETS, &rows).await.json();
+    let job = ended(&shop, "/v1/training-sets", &begun).await;
+    assert_eq!(job["state"], "done", "{job:#}");
+    let of_rows = shop.api.get(&format!("{}/data", path_of("/v1/training-sets", &job))).await.body;
+    let (_, of_table) = cut(&shop, SETS).await;
+    assert!(of_rows == of_table, "the two sets have other bytes");
+    shop.stop().await;
+}
+
+/// An event before a label time of `u1`, which came after them all, and the first one of `u3`.
+const LATER: &str = r#"[
+    {"id":"c5","at":"2026-01-01T10:30:00Z","user_id":"u1","item_id":9,"price":8.0},
+    {"id":"c6","at":"2026-01-01T12:40:00Z","user_id":"u3"}
+]"#;
+
+async fn cut(shop: &Service, path: &str) -> (Value, Vec<u8>) {
+    let begun = shop.api.send(path, "text/csv", SPINE).await.json();
+    let job = ended(shop, "/v1/training-sets", &begun).await;
+    assert_eq!(job["state"], "done", "{job:#}");
+    let data = format!("{}/data", path_of("/v1/training-sets", &job));
+    (job, shop.api.get(&data).await.body)
+}
+
+#[tokio::test]
+async fn a_training_set_is_cut_again_to_the_same_bytes_whatever_has_come_since() {
+    let shop = Service::busy_shop().await;
+    let (job, bytes) = cut(&shop, SETS).await;
+    let spine = json!({ "rows": 3, "xxh3": job["result"]["spine"]["xxh3"],
+        "label_times": ["2026-01-01T11:00:00Z", "2026-01-01T13:00:00Z"] });
+    assert_eq!(job["result"]["spine"], spine, "{job:#}");
+    shop.api.send("/v1/sources/clicks/events?replay=true", "application/json", LATER).await.json();
+    shop.settle().await;
+    let (_, anew) = cut(&shop, SETS).await;
+    assert!(anew != bytes, "what came since changes a set that is cut anew");
+    let id = job["id"].as_str().expect("a job has an id");
+    let again = format!("/v1/training-sets?again={id}");
+    let (repeated, same) = cut(&shop, &again).await;
+    assert!(same == bytes, "the set that was cut again has other bytes");
+    assert_eq!((&repeated["result"], &repeated["request"]["service"]), (&job["result"], &json!("recommender")));
+    let (_, same) = cut(&shop, &format!("/v1/training-sets?again={}", repeated["id"].as_str().expect("an id"))).await;
+    assert!(same == bytes, "one that was cut again can be cut again");
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_set_that_would_not_be_the_same_again_is_refused() {
+    let shop = Service::busy_shop().await;
+    let (job, _) = cut(&shop, SETS).await;
+    let id = job["id"].as_str().expect("a job has an id");
+    let again = format!("/v1/training-sets?again={id}");
+    let mut problems = problem(&shop.api.send(&again, "text/csv", SPINE.replace("u3", "u2")).await);
+    problems += &problem(&shop.api.send(&format!("{again}&service=shelf"), "text/csv", SPINE).await);
+    problems += &problem(&shop.api.send("/v1/training-sets?again=training_set-0-0", "text/csv", SPINE).await);
+    let failed = shop.api.send(SETS, "text/csv", "bought_at\n2026-01-01T11:00:00Z\n").await.json();
+    let failed = ended(&shop, "/v1/training-sets", &failed).await;
+    let path = format!("/v1/training-sets?again={}", failed["id"].as_str().expect("a job has an id"));
+    let refused = problem(&shop.api.send(&path, "text/csv", SPINE).await);
+    problems += &refused.replace(failed["id"].as_str().expect("an id"), "<failed>");
+    let changes = [
+        ("default: 0.0", "default: 1.0"),
+        ("name: dearest, aggregate: max", "name: dearest, aggregate: min"),
+        ("features: [activity, \"visits:visits\"]", "features: [\"visits:visits\", activity]"),
+        (
+            "item_id, type: int64 }\n    - { name: price",
+            "item_id, type: int64 }\n    - { name: at_home, type: bool }\n    - { name: price",
+        ),
+    ];
+    for (was, is) in changes {
+        shop.apply(&super::SHOP.replace(was, is)).await.json();
+        shop.settle().await;
+        problems += &problem(&shop.api.send(&again, "text/csv", SPINE).await);
+    }
+    let marks = ["activity"].map(|view| job["result"]["versions"][view].as_str().expect("a version"));
+    let xxh3 = job["result"]["spine"]["xxh3"].as_str().expect("a mark");
+    let problems = problems.replace(id, "<job>").replace(marks[0], "<version>").replace(xxh3, "<xxh3>");
+    expect![[r#"
+        409 OTHER_SPINE: the spine is not the one of `<job>`, which had 3 rows and the xxh3 <xxh3>, not d2aa60f4a364e904: hand in the same bytes
+        400 INVALID_QUERY: `again` stands alone: `service`, `label_time` and `knowledge` are those of the training set it names
+        404 UNKNOWN_JOB: no training_set is called `training_set-0-0`
+        409 NOT_DONE: training set `<failed>` cannot be cut again: it is not done, or of an earlier release
+        409 OTHER_DEFINITIONS: `<job>` cannot be cut again: a default of view `activity` has changed since; apply the definitions of then, or cut a new one without `again`
+        409 OTHER_DEFINITIONS: `<job>` cannot be cut again: view `activity` was in version <version>, and is served in another one now; apply the definitions of then, or cut a new one without `again`
+        409 OTHER_DEFINITIONS: `<job>` cannot be cut again: service `recommender` has other features now; apply the definitions of then, or cut a new one without `again`
+        409 OTHER_DEFINITIONS: `<job>` cannot be cut again: source `clicks` takes and rejects records by other fields now; apply the definitions of then, or cut a new one without `again`
+    "#]].assert_eq(&problems);
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn a_training_set_that_cannot_be_cut_says_why() {
     let shop = Service::busy_shop().await;
     let mut problems = problem(&shop.api.send("/v1/training-sets?service=shop", "text/csv", SPINE).await);
     problems += &problem(&shop.api.send("/v1/training-sets", "text/csv", SPINE).await);
-    problems += &problem(&shop.api.send(SETS, "application/json", "[]").await);
+    problems += &problem(&shop.api.send(SETS, "application/xml", "<rows/>").await);
     problems += &problem(&shop.api.get("/v1/training-sets/training_set-0-0").await);
     problems += &problem(&shop.api.get("/v1/training-sets/training_set-0-0/data").await);
     expect![[r#"
         404 UNKNOWN_SERVICE: feature service `shop` is not defined
-        400 INVALID_QUERY: Failed to deserialize query string: missing field `service`
-        415 SPINE_FORMAT: a spine is text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.file, not `application/json`
+        400 INVALID_QUERY: `service` is missing: name one, or with `again` a training set
+        415 SPINE_FORMAT: a spine is text/csv, application/json, application/vnd.apache.parquet or application/vnd.apache.arrow.file, not `application/xml`
         404 UNKNOWN_JOB: no training_set is called `training_set-0-0`
         404 UNKNOWN_JOB: no training_set is called `training_set-0-0`
     "#]]
