@@ -17,7 +17,7 @@ use crate::api::access::Caller;
 use crate::api::jobs::{Handle, JobList, JobView, Work};
 use crate::api::path::Path;
 use crate::api::problem::{Problem, chain};
-use crate::offline::{Folder, Format, KeptSpine, convert};
+use crate::offline::{Folder, Format, KeptSpine, SpineFormat, convert};
 use crate::registry;
 
 use again::Earlier;
@@ -72,10 +72,21 @@ enum FormatName {
     Arrow,
 }
 
+/// How a spine comes.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SpineName {
+    Parquet,
+    Csv,
+    Arrow,
+    Json,
+}
+
 /// Cut a training set: the body is the spine
 #[utoipa::path(post, operation_id = "create_training_set", path = "/v1/training-sets", tag = "training sets", params(TrainingSetQuery),
     request_body(description = "Rows with the keys and a label time; other columns pass through",
-        content(("application/vnd.apache.parquet"), (String = "text/csv"), ("application/vnd.apache.arrow.file"))),
+        content(("application/vnd.apache.parquet"), (String = "text/csv"), ("application/vnd.apache.arrow.file"),
+            (Vec<serde_json::Map<String, serde_json::Value>> = "application/json"))),
     responses(
         (status = 202, description = "The job, begun", body = JobView),
         (status = 400, description = "The spine or the request is wrong", body = Problem, content_type = "application/problem+json"),
@@ -112,7 +123,7 @@ async fn recorded(
     state: &State,
     caller: &Caller,
     query: TrainingSetQuery,
-    spine: FormatName,
+    spine: SpineName,
 ) -> Result<Recorded, Problem> {
     if let Some(earlier) = &query.again {
         return again(state, caller, earlier, &query, spine).await;
@@ -136,7 +147,7 @@ async fn again(
     caller: &Caller,
     earlier: &str,
     query: &TrainingSetQuery,
-    spine: FormatName,
+    spine: SpineName,
 ) -> Result<Recorded, Problem> {
     if query.service.is_some() || query.label_time.is_some() || query.knowledge.is_some() {
         let detail =
@@ -263,15 +274,28 @@ impl FormatName {
     }
 }
 
-fn spine_format(headers: &HeaderMap) -> Result<FormatName, Problem> {
+impl SpineName {
+    fn format(self) -> SpineFormat {
+        match self {
+            SpineName::Parquet => SpineFormat::Table(Format::Parquet),
+            SpineName::Csv => SpineFormat::Table(Format::Csv),
+            SpineName::Arrow => SpineFormat::Table(Format::Arrow),
+            SpineName::Json => SpineFormat::Json,
+        }
+    }
+}
+
+fn spine_format(headers: &HeaderMap) -> Result<SpineName, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
-        "text/csv" => Ok(FormatName::Csv),
-        "application/vnd.apache.parquet" => Ok(FormatName::Parquet),
-        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Ok(FormatName::Arrow),
+        "text/csv" => Ok(SpineName::Csv),
+        "application/json" => Ok(SpineName::Json),
+        "application/vnd.apache.parquet" => Ok(SpineName::Parquet),
+        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Ok(SpineName::Arrow),
         other => {
             let detail = format!(
-                "a spine is text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.file, not `{other}`"
+                "a spine is text/csv, application/json, application/vnd.apache.parquet or \
+                 application/vnd.apache.arrow.file, not `{other}`"
             );
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "SPINE_FORMAT", detail))
         }

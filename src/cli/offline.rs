@@ -44,10 +44,10 @@ pub(super) struct TrainingSetArguments {
     /// the same, all else is as it was
     #[arg(long, value_name = "ID", conflicts_with_all = ["label_time", "knowledge"])]
     again: Option<String>,
-    /// Rows to append features to: Parquet, CSV or Arrow, with the keys and a label time
+    /// Rows to append features to: Parquet, CSV, Arrow or a JSON array of objects, with the keys and a label time
     #[arg(long, value_name = "FILE")]
     spine: PathBuf,
-    /// Where to write the training set: .parquet or .csv
+    /// Where to write the training set: .parquet, .arrow or .csv
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The column of the spine with the label time
@@ -218,7 +218,8 @@ fn content_type(spine: &Path) -> anyhow::Result<&'static str> {
         "csv" => Ok("text/csv"),
         "parquet" => Ok("application/vnd.apache.parquet"),
         "arrow" => Ok("application/vnd.apache.arrow.file"),
-        _ => bail!("{} ends in none of .parquet, .csv and .arrow", spine.display()),
+        "json" => Ok("application/json"),
+        _ => bail!("{} ends in none of .parquet, .csv, .arrow and .json", spine.display()),
     }
 }
 
@@ -226,7 +227,8 @@ fn result_format(out: &Path) -> anyhow::Result<&'static str> {
     match extension(out) {
         "csv" => Ok("csv"),
         "parquet" => Ok("parquet"),
-        _ => bail!("{} ends in neither .parquet nor .csv", out.display()),
+        "arrow" => Ok("arrow"),
+        _ => bail!("{} ends in none of .parquet, .arrow and .csv", out.display()),
     }
 }
 

@@ -30,7 +30,7 @@ pub use kept_spine::KeptSpine;
 pub use lookups::{LoggedLookup, LookupFiles, Lookups};
 pub use records::ArchivedRecords;
 pub use result::{ResultWriter, convert};
-pub use spine::SpineColumns;
+pub use spine::{SpineColumns, SpineFormat};
 pub use table::{Format, Limits, TableError};
 
 pub(crate) mod archive;
@@ -43,6 +43,7 @@ pub(crate) mod folder;
 mod history;
 mod input_rows;
 mod inputs;
+mod json_rows;
 mod kept_spine;
 mod lookups;
 mod parquet_file;

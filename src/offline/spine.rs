@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::kernel::name::Name;
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
+use crate::offline::json_rows;
 use crate::offline::table::{self, Format, Limits, TableError};
 
 /// The columns that a spine must have.
@@ -27,13 +28,21 @@ pub struct SpineColumns<'a> {
     pub label_time: &'a str,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpineFormat {
+    Table(Format),
+    /// A JSON array of rows.
+    Json,
+}
+
 /// Reads a spine, all batches under one schema.
 pub fn read(
     bytes: Bytes,
-    format: Format,
+    format: SpineFormat,
     columns: SpineColumns<'_>,
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
+    let SpineFormat::Table(format) = format else { return check(json_rows::decode(&bytes, limits)?, columns) };
     let as_text = |name: &str| name == columns.label_time || columns.keys.iter().any(|(key, _)| *key == *name);
     check(table::decode(bytes, format, &as_text, limits)?, columns)
 }
@@ -185,7 +194,7 @@ mod tests {
     fn read_as(bytes: Bytes, format: Format, limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
         let keys = [("user_id", ValueType::String), ("shop", ValueType::Int64)];
         let keys = keys.map(|(name, value_type)| (name.parse().expect("a name"), value_type));
-        read(bytes, format, SpineColumns { keys: &keys, label_time: "label_time" }, limits)
+        read(bytes, SpineFormat::Table(format), SpineColumns { keys: &keys, label_time: "label_time" }, limits)
     }
 
     fn check(csv: &'static str, expected: Expect) {

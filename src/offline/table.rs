@@ -105,7 +105,7 @@ pub(super) fn bounded(
     Ok(kept)
 }
 
-fn too_large(limits: Limits) -> TableError {
+pub(super) fn too_large(limits: Limits) -> TableError {
     TableError::new(format!("the table has more than {} rows or {} bytes", limits.rows, limits.bytes))
         .help("hand it in as several tables")
 }

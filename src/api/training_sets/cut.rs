@@ -13,7 +13,7 @@ use crate::api::State;
 use crate::api::jobs::{self, Handle};
 use crate::api::problem::{Problem, chain};
 use crate::api::training_sets::again::{Earlier, Made};
-use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
+use crate::api::training_sets::{FormatName, KnowledgeName, SpineName, stored_path};
 use crate::kernel::definition::{FeatureService, Source};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
@@ -33,7 +33,7 @@ pub(super) struct Recorded {
     pub label_time: String,
     pub knowledge: KnowledgeName,
     /// The format that the spine has.
-    pub spine: FormatName,
+    pub spine: SpineName,
     /// The job that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Earlier>,
