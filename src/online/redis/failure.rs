@@ -4,6 +4,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::online::Error;
 
+/// What a user of the server has to be allowed.
+pub const RIGHTS: &str = "+@read +@write +@scripting +@transaction +@connection +info +time +wait +cluster";
+
 /// What the connection is worth after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -45,6 +48,11 @@ pub fn of_call(place: &str, error: &RedisError) -> Error {
     Error::Unavailable(format!("{place}: {detail}"))
 }
 
+/// What a script may not do is no error of its own kind.
+fn is_forbidden(error: &RedisError, text: &str) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || text.contains("can't run this command")
+}
+
 /// Of a new connection and its first calls: a mistake in the settings shows here.
 pub fn of_connecting(place: &str, error: &RedisError) -> Error {
     let unusable = |detail: &str| Error::Unusable { place: place.to_owned(), detail: detail.to_owned() };
@@ -53,9 +61,8 @@ pub fn of_connecting(place: &str, error: &RedisError) -> Error {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
             unusable("user or password is refused: write them into the URL, as in `redis://user:password@host:port`")
         }
-        (ErrorKind::Server(ServerErrorKind::NoPerm), _) => unusable(&format!(
-            "the user may not do what a store needs ({text}): give it `+@read +@write +@scripting +@transaction \
-             +@connection +info +wait +cluster`, and the keys `{{<project>*`"
+        _ if is_forbidden(error, &text) => unusable(&format!(
+            "the user may not do what a store needs ({text}): give it `{RIGHTS}`, and the keys `{{<project>*`"
         )),
         _ if text.contains("cluster support disabled") => {
             unusable("it is a single server: its URL begins with `redis://`")

@@ -4,10 +4,11 @@
 //! redirects: a call that fails says so at once, and its outcome may be unknown. The first call after a break connects
 //! anew while the others wait for it; when that fails, calls fail at once until a pause has passed, longer each time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
@@ -37,6 +38,16 @@ struct Live {
     connection: Connection,
     /// Tells it from the one that was made in its place.
     number: u64,
+    /// Calls that were answered on it, however.
+    answered: Arc<AtomicU64>,
+}
+
+/// A call that may go out.
+struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+    live: Live,
+    /// How many were answered before it.
+    answered: u64,
 }
 
 /// Of connecting. Held while somebody tries.
@@ -61,27 +72,27 @@ impl Lane {
     }
 
     pub async fn command(&self, command: &Cmd) -> Result<Value, Error> {
-        let (_turn, mut live) = self.turn().await?;
-        let answer = command.query_async(&mut live.connection).await;
-        self.judge(&live, answer)
+        let mut turn = self.turn().await?;
+        let answer = command.query_async(&mut turn.live.connection).await;
+        self.judge(&turn, answer)
     }
 
     /// All of the commands at one instant, their keys being of one shard.
     pub async fn at_once(&self, mut commands: Pipeline) -> Result<Vec<Value>, Error> {
-        let (_turn, mut live) = self.turn().await?;
-        let answer = commands.atomic().query_async(&mut live.connection).await;
-        self.judge(&live, answer)
+        let mut turn = self.turn().await?;
+        let answer = commands.atomic().query_async(&mut turn.live.connection).await;
+        self.judge(&turn, answer)
     }
 
     /// Runs a script, and waits until enough replicas have what it wrote; if too few have it in time, the outcome is
     /// unknown.
     pub async fn script(&self, script: &Script, fill: Fill<'_>, wait: Option<Acknowledged>) -> Result<Value, Error> {
-        let (_turn, mut live) = self.turn().await?;
-        let mut answer = run(&mut live.connection, script.by_hash(fill), wait).await;
+        let mut turn = self.turn().await?;
+        let mut answer = run(&mut turn.live.connection, script.by_hash(fill), wait).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            answer = run(&mut live.connection, script.with_source(fill), wait).await;
+            answer = run(&mut turn.live.connection, script.with_source(fill), wait).await;
         }
-        let (value, replicas) = self.judge(&live, answer)?;
+        let (value, replicas) = self.judge(&turn, answer)?;
         match (wait, replicas) {
             (Some(wait), Some(had)) if had < i64::from(wait.replicas) => Err(Error::Unavailable(format!(
                 "{}: {had} replicas had a write after {:?}, and {} have to",
@@ -94,27 +105,28 @@ impl Lane {
     }
 
     pub async fn each_primary(&self, command: &Cmd) -> Result<Vec<(String, Value)>, Error> {
-        let (_turn, mut live) = self.turn().await?;
-        let answers = live.connection.each_primary(command).await;
-        self.judge(&live, answers)
+        let mut turn = self.turn().await?;
+        let answers = turn.live.connection.each_primary(command).await;
+        self.judge(&turn, answers)
     }
 
     pub async fn at(&self, address: &str, command: &Cmd) -> Result<Value, Error> {
-        let (_turn, mut live) = self.turn().await?;
-        let answer = live.connection.at(address, command).await;
-        self.judge(&live, answer)
+        let mut turn = self.turn().await?;
+        let answer = turn.live.connection.at(address, command).await;
+        self.judge(&turn, answer)
     }
 
-    async fn turn(&self) -> Result<(SemaphorePermit<'_>, Live), Error> {
-        let turn = timeout(self.terms.patience, self.calls.acquire()).await;
-        let turn = turn.map_err(|_| self.unavailable("too many calls are under way"))?;
-        let turn = turn.expect("nobody closes the semaphore");
+    async fn turn(&self) -> Result<Turn<'_>, Error> {
+        let place = timeout(self.terms.patience, self.calls.acquire()).await;
+        let place = place.map_err(|_| self.unavailable("too many calls are under way"))?;
+        let place = place.expect("nobody closes the semaphore");
         // A setting that was right when the store was opened may be mended again.
         let live = self.live().await.map_err(|error| match error {
             Error::Unusable { detail, .. } => self.unavailable(&detail),
             other => other,
         })?;
-        Ok((turn, live))
+        let answered = live.answered.load(Ordering::Relaxed);
+        Ok(Turn { _place: place, live, answered })
     }
 
     async fn live(&self) -> Result<Live, Error> {
@@ -130,10 +142,13 @@ impl Lane {
         {
             return Err(Error::Unavailable(reason.clone()));
         }
-        let connected = self.terms.connect(self.redirections).await;
+        let connected = match attempts.made {
+            0 => self.terms.connect(self.redirections).await,
+            _ => self.terms.connect_again(self.redirections).await,
+        };
         let connection = connected.inspect_err(|error| attempts.failed(error))?;
         *attempts = Attempts { made: attempts.made + 1, ..Attempts::default() };
-        let live = Live { connection, number: attempts.made };
+        let live = Live { connection, number: attempts.made, answered: Arc::default() };
         *self.live.write().expect("no holder panics") = Some(live.clone());
         Ok(live)
     }
@@ -142,17 +157,22 @@ impl Lane {
         self.live.read().expect("no holder panics").clone()
     }
 
-    fn judge<T>(&self, live: &Live, answer: RedisResult<T>) -> Result<T, Error> {
-        answer.map_err(|error| {
-            self.let_go_if_broken(live, &error);
-            failure::of_call(self.terms.place(), &error)
-        })
+    fn judge<T>(&self, turn: &Turn<'_>, answer: RedisResult<T>) -> Result<T, Error> {
+        let link = answer.as_ref().err().map_or(Link::Sound, failure::link_after);
+        match link {
+            Link::Sound => drop(turn.live.answered.fetch_add(1, Ordering::Relaxed)),
+            Link::Broken => self.let_go_if_dead(turn),
+        }
+        answer.map_err(|error| failure::of_call(self.terms.place(), &error))
     }
 
-    /// A connection to a cluster mends itself, node by node: to let go of it would cut off the nodes that are well. So
-    /// the nodes of a cluster are checked when the store is opened, and not when one of them comes back.
-    fn let_go_if_broken(&self, live: &Live, error: &RedisError) {
-        if failure::link_after(error) == Link::Sound || matches!(live.connection, Connection::Cluster(_)) {
+    /// A connection to a cluster mends itself, node by node, and to let go of it would cut off the nodes that are well.
+    /// But sometimes it waits for ever for a node that it lost, and answers nobody meanwhile: so it goes once nothing was
+    /// answered for as long as a call waits.
+    fn let_go_if_dead(&self, turn: &Turn<'_>) {
+        let live = &turn.live;
+        let is_alive = live.answered.load(Ordering::Relaxed) > turn.answered;
+        if is_alive && matches!(live.connection, Connection::Cluster(_)) {
             return;
         }
         let mut current = self.live.write().expect("no holder panics");

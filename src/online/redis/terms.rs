@@ -35,7 +35,19 @@ impl Terms {
             self.check(&node, &Info(&text))?;
         }
         self.settle(&mut connection).await?;
+        // What scripts may do shows only when one runs.
+        let script = cmd("EVAL").arg("return redis.call('TIME')").arg(0).to_owned();
+        script.query_async::<Value>(&mut connection).await.map_err(failed)?;
         Ok(connection)
+    }
+
+    /// The nodes of a cluster are not checked again: that would take all of them, when those that are well are wanted.
+    pub async fn connect_again(&self, redirections: Redirections) -> Result<Connection, Error> {
+        if !self.address.is_cluster() {
+            return self.connect(redirections).await;
+        }
+        let connected = self.address.connect(redirections, self.patience).await;
+        connected.map_err(|error| failure::of_connecting(self.place(), &error))
     }
 
     fn check(&self, node: &str, info: &Info) -> Result<(), Error> {

@@ -98,6 +98,49 @@ async fn redis_conforms_on_a_cluster() {
     conformance::conforms(&store, Expiring::ByItself).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_is_made_anew_on_a_cluster() {
+    let store = open(&server::shared("REDIS_CLUSTER_URL")).await;
+    let entities: Vec<_> = (0..64_u8).map(|id| (VERSION, EntityKey::from_bytes(&[id]))).collect();
+    store.read(&entities).await.expect("all nodes are well");
+    let nodes = store.reads.each_primary(&cmd("PING")).await.expect("all answer");
+    for (node, _) in &nodes {
+        // It may be ours that is killed, before it is answered.
+        drop(store.reads.at(node, cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("no")).await);
+        let mut calls = 0;
+        while let Err(away) = store.read(&entities).await {
+            assert!(away.is_transient() && calls < 100, "{node}: still {away}");
+            calls += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(claim(&store).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_rights_that_are_told_is_enough_and_one_with_fewer_is_refused() {
+    let server = Server::start(&[]);
+    let (project, admin) = (project(), open(&server.url()).await);
+    let user = async |name: &str, rights: &str| {
+        let mut command =
+            cmd("ACL").arg("SETUSER").arg(name).arg("on").arg(">secret").arg(format!("~{{{project}*")).to_owned();
+        for right in rights.split(' ') {
+            command.arg(right);
+        }
+        raw(&admin, &command).await;
+        server.url().replace("redis://", &format!("redis://{name}:secret@"))
+    };
+    let enough = user("enough", failure::RIGHTS).await;
+    let store = Redis::open(&enough, &project, OPTIONS).await.expect("it may do all of it");
+    conformance::conforms(&store, Expiring::ByItself).await;
+    for right in ["+@read", "+@write", "+@scripting", "+@transaction", "+info", "+time"] {
+        let rights: Vec<&str> = failure::RIGHTS.split(' ').filter(|other| *other != right).collect();
+        let fewer = user(&format!("without_{}", &right[1..]), &rights.join(" ")).await;
+        let refusal = refusal(&fewer, &project, OPTIONS).await;
+        assert!(refusal.contains("may not do what a store needs") && refusal.contains("+time"), "{right}: {refusal}");
+    }
+}
+
 #[tokio::test]
 async fn another_number_of_shards_is_refused() {
     let (url, project) = (server::shared("REDIS_URL"), project());
