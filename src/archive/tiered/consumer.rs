@@ -123,8 +123,9 @@ impl TieredConsumer {
     fn heard(&mut self, heard: Result<Delivery, Error>) -> Result<Option<Delivery>, Error> {
         match heard {
             Err(Error::OutOfRange { topic, partition, offset, held }) if offset < held.start => {
-                let behind = Behind { next: offset, log_end: held.end, loaded: None };
-                self.behind.insert(TopicPartition { topic, partition }, behind);
+                let at = TopicPartition { topic, partition };
+                self.leave_archive(&at);
+                self.behind.insert(at, Behind { next: offset, log_end: held.end, loaded: None });
                 Ok(None)
             }
             Ok(Delivery::Revoked(revoked)) => {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use tokio::sync::oneshot;
 
 use crate::event_log::kafka::handoff::{Command, Handoff};
 use crate::event_log::kafka::lines::Lines;
-use crate::event_log::kafka::member::Member;
+use crate::event_log::kafka::member::{Member, Membership, subscribe};
 use crate::event_log::kafka::settings::{Options, create};
 use crate::event_log::{Consumer, Delivery, Error, TopicPartition};
 
@@ -22,18 +22,19 @@ impl KafkaConsumer {
     /// Joins `group` on a thread of its own, which ends some time after the handle is gone.
     pub fn join(options: &Options, group: &str, topics: &[String]) -> Result<KafkaConsumer, Error> {
         let client: BaseConsumer<Lines> = create(&options.member(group, topics), "consumer")?;
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        client.subscribe(&names).map_err(|error| Error::Unavailable(error.to_string()))?;
+        subscribe(&client, topics).map_err(|error| Error::Unavailable(error.to_string()))?;
         let name = match options.instance_id.as_str() {
             "" => format!("a member of group `{group}`"),
             instance => format!("member `{instance}` of group `{group}`"),
         };
+        let is_named = !options.instance_id.is_empty();
+        let membership = Membership { group: group.to_owned(), topics: topics.to_vec(), is_named };
         let handoff = Arc::new(Handoff::default());
         let thread = std::thread::Builder::new().name("kafka-consumer".to_owned());
         let shared = handoff.clone();
         let started = thread.spawn(move || {
             let _closes = Closes(shared.clone());
-            Member::new(client, shared, name).run();
+            Member::new(client, shared, name, membership).run();
         });
         started.map_err(|error| Error::Unavailable(format!("no thread for a consumer: {error}")))?;
         Ok(KafkaConsumer { handoff, releases: false })

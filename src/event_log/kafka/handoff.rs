@@ -70,7 +70,7 @@ pub(super) struct Handoff {
 #[derive(Default)]
 struct State {
     /// Assignments and errors: heard before records.
-    news: VecDeque<Result<Delivery, Error>>,
+    news: VecDeque<News>,
     lanes: BTreeMap<TopicPartition, Lane>,
     /// The partition that was taken from last: the search for the next begins behind it.
     turn: Option<TopicPartition>,
@@ -78,6 +78,12 @@ struct State {
     /// Something waits for the member: a command, or an event of its client.
     poked: bool,
     closed: bool,
+}
+
+struct News {
+    /// The partition that it is of alone, and the epoch: no news once it was sought since.
+    of: Option<(TopicPartition, u64)>,
+    heard: Result<Delivery, Error>,
 }
 
 #[derive(Default)]
@@ -188,27 +194,24 @@ impl Handoff {
     pub fn assigned(&self, partitions: Vec<TopicPartition>) {
         let mut state = self.lock();
         state.lanes.extend(partitions.iter().map(|partition| (partition.clone(), Lane::default())));
-        self.announce(state, Ok(Delivery::Assigned(partitions)));
+        self.announce(state, None, Ok(Delivery::Assigned(partitions)));
     }
 
     /// What waits of them is dropped: whoever is next reads it again.
     pub fn revoked(&self, partitions: Vec<TopicPartition>) {
         let mut state = self.lock();
         state.lanes.retain(|partition, _| !partitions.contains(partition));
-        self.announce(state, Ok(Delivery::Revoked(partitions)));
+        self.announce(state, None, Ok(Delivery::Revoked(partitions)));
     }
 
     pub fn failed(&self, error: Error) {
         let state = self.lock();
-        self.announce(state, Err(error));
+        self.announce(state, None, Err(error));
     }
 
-    /// A partition cannot be read on, unless it was sought since.
+    /// A partition cannot be read on, unless it is sought before the driver hears of it.
     pub fn unreadable(&self, partition: &TopicPartition, epoch: u64, error: Error) {
-        let state = self.lock();
-        if state.lanes.get(partition).is_some_and(|lane| lane.epoch == epoch) {
-            self.announce(state, Err(error));
-        }
+        self.announce(self.lock(), Some((partition.clone(), epoch)), Err(error));
     }
 
     pub fn put(&self, partition: &TopicPartition, epoch: u64, batch: Batch) -> Put {
@@ -240,8 +243,13 @@ impl Handoff {
         self.for_driver.notify_one();
     }
 
-    fn announce(&self, mut state: MutexGuard<'_, State>, news: Result<Delivery, Error>) {
-        state.news.push_back(news);
+    fn announce(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        of: Option<(TopicPartition, u64)>,
+        heard: Result<Delivery, Error>,
+    ) {
+        state.news.push_back(News { of, heard });
         self.for_driver.notify_one();
     }
 }
@@ -259,8 +267,10 @@ impl Handoff {
 
 impl State {
     fn take(&mut self) -> Option<Result<Delivery, Error>> {
-        if let Some(news) = self.news.pop_front() {
-            return Some(news);
+        while let Some(News { of, heard }) = self.news.pop_front() {
+            if of.is_none_or(|(partition, epoch)| self.is_current(&partition, epoch)) {
+                return Some(heard);
+            }
         }
         let partition = self.ready()?;
         let lane = self.lanes.get_mut(&partition).expect("it is ready");
@@ -269,6 +279,10 @@ impl State {
         lane.taken = Some(next);
         self.turn = Some(partition.clone());
         Some(Ok(Delivery::Records { partition, records, next, log_end }))
+    }
+
+    fn is_current(&self, partition: &TopicPartition, epoch: u64) -> bool {
+        self.lanes.get(partition).is_some_and(|lane| lane.epoch == epoch)
     }
 
     /// The next partition with something to take, so that no busy one starves another.

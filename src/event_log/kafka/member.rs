@@ -1,6 +1,7 @@
 //! A member of a consumer group, on a thread of its own: polls Kafka, fills batches, and does what the driver wants.
 
 mod assignment;
+mod ownership;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 use crate::event_log::kafka::handoff::{Command, Handoff, Put};
 use crate::event_log::kafka::lines::Lines;
 use crate::event_log::kafka::member::assignment::{list, offsets};
+pub(super) use ownership::{Membership, subscribe};
+
 use crate::event_log::kafka::native::{Events, Happening, Origin, Record, known_end};
 use crate::event_log::kafka::reading::{Reading, State};
 use crate::event_log::{Error, TopicPartition};
@@ -28,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// How long a proof of membership waits for a rebalance to end.
 const PROOF: Duration = Duration::from_secs(10);
+/// How long a rebalance that a member has come into usually takes to end.
+const SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) struct Member {
     // Before the client: a queue goes before what it is of.
@@ -35,6 +40,7 @@ pub(super) struct Member {
     client: BaseConsumer<Lines>,
     handoff: Arc<Handoff>,
     name: String,
+    membership: Membership,
     /// Whether the group has ever assigned us anything, be it nothing.
     is_in: bool,
     held: BTreeMap<TopicPartition, Reading>,
@@ -45,12 +51,24 @@ pub(super) struct Member {
     /// Wants that change the assignment and came while another change was under way.
     postponed: Vec<Command>,
     proofs: Vec<(oneshot::Sender<Result<bool, Error>>, Instant)>,
+    /// Partitions that the log does not hold where they are to be read, of which the driver has not heard yet.
+    refused: Vec<Refused>,
     commit_at: Instant,
+    /// When it is to look whether every partition has an owner.
+    look_at: Option<Instant>,
+}
+
+struct Refused {
+    place: TopicPartition,
+    offset: u64,
+    epoch: u64,
+    /// What the log holds instead is asked for then: a broker that has just changed may not say it at once.
+    ask_at: Instant,
 }
 
 impl Member {
     /// `client` is subscribed; `name` is what people know it by.
-    pub fn new(mut client: BaseConsumer<Lines>, handoff: Arc<Handoff>, name: String) -> Member {
+    pub fn new(mut client: BaseConsumer<Lines>, handoff: Arc<Handoff>, name: String, membership: Membership) -> Member {
         let woken = handoff.clone();
         client.set_nonempty_callback(move || woken.wake_member());
         Member {
@@ -58,13 +76,16 @@ impl Member {
             client,
             handoff,
             name,
+            membership,
             is_in: false,
             held: BTreeMap::new(),
             run: None,
             releasing: None,
             postponed: Vec::new(),
             proofs: Vec::new(),
+            refused: Vec::new(),
             commit_at: Instant::now() + COMMIT_EVERY,
+            look_at: None,
         }
     }
 
@@ -118,6 +139,10 @@ impl Member {
                 None => drop(answer.send(Err(Error::Unavailable("the group is rebalancing".to_owned())))),
                 Some(proof) => drop(answer.send(proof)),
             }
+        }
+        self.tell_refused(now);
+        if self.look_at.is_some_and(|at| now >= at) {
+            self.look_for_owners();
         }
         if now >= self.commit_at {
             self.commit_at = now + COMMIT_EVERY;
@@ -175,9 +200,8 @@ impl Member {
             RDKafkaErrorCode::AutoOffsetReset if offset == reading.next => {
                 reading.state = State::Failed;
                 hand_over(&self.client, &self.handoff, place, reading);
-                let epoch = reading.epoch;
-                let error = self.out_of_range(place, offset);
-                self.handoff.unreadable(place, epoch, error);
+                let (place, epoch) = (place.clone(), reading.epoch);
+                self.refused.push(Refused { place, offset, epoch, ask_at: Instant::now() });
             }
             RDKafkaErrorCode::AutoOffsetReset => {}
             code => {
@@ -187,11 +211,31 @@ impl Member {
         }
     }
 
-    fn out_of_range(&self, place: &TopicPartition, offset: u64) -> Error {
-        let TopicPartition { topic, partition } = place.clone();
-        match self.client.fetch_watermarks(&topic, partition as i32, ANSWER) {
-            Ok((start, end)) => Error::OutOfRange { topic, partition, offset, held: start as u64..end as u64 },
-            Err(error) => Error::Unavailable(format!("{topic}[{partition}] cannot be read from {offset}: {error}")),
+    /// Nobody else reads such a partition on, so it is asked about until there is an answer, or it is sought anew.
+    fn tell_refused(&mut self, now: Instant) {
+        for mut refused in std::mem::take(&mut self.refused) {
+            let is_current = self.held.get(&refused.place).is_some_and(|reading| reading.epoch == refused.epoch);
+            if !is_current {
+                continue;
+            }
+            if now < refused.ask_at {
+                self.refused.push(refused);
+                continue;
+            }
+            let Refused { place, offset, epoch, .. } = &refused;
+            let TopicPartition { topic, partition } = place.clone();
+            match self.client.fetch_watermarks(&topic, partition as i32, ANSWER) {
+                Ok((start, end)) => {
+                    let error = Error::OutOfRange { topic, partition, offset: *offset, held: start as u64..end as u64 };
+                    self.handoff.unreadable(place, *epoch, error);
+                }
+                Err(error) => {
+                    let text = format!("{topic}[{partition}] cannot be read from {offset}: {error}");
+                    self.handoff.unreadable(place, *epoch, Error::Unavailable(text));
+                    refused.ask_at = Instant::now() + ANSWER;
+                    self.refused.push(refused);
+                }
+            }
         }
     }
 

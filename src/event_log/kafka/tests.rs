@@ -204,6 +204,22 @@ async fn a_revoked_partition_is_given_away_when_the_next_delivery_is_asked_for()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_a_member_was_to_give_up_when_it_died_finds_an_owner() {
+    let patient = |name: &str| Options { session_timeout: Duration::from_secs(300), ..named(name) };
+    let (log, other) = (connect(patient("a")).await, connect(patient("b")).await);
+    let topic = topic_of(&log, "orphan", 2, 20).await;
+    let mut first = Held::join(&log, &topic).await;
+    first.until(2).await;
+    let mut second = Held::join(&other, &topic).await;
+    first.until(1).await;
+    // It has not let go yet, and says no farewell: what it was to give up is nobody's when it is back.
+    drop(first.consumer);
+    let mut first = Held::join(&log, &topic).await;
+    share(&mut first, &mut second, 1).await;
+    assert_eq!(&first.partitions | &second.partitions, at(&topic, 0..2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_named_member_has_its_partitions_again_after_a_restart_and_the_others_hear_nothing() {
     let (log, other) = (connect(named("a")).await, connect(named("b")).await);
     let topic = topic_of(&log, "restarts", 4, 40).await;

@@ -47,6 +47,17 @@ fn a_seek_ends_what_was_read_before_it() {
 }
 
 #[test]
+fn what_could_not_be_read_before_a_seek_is_no_news_after_it() {
+    let handoff = of_two_partitions();
+    let gone = || Error::OutOfRange { topic: "clicks".to_owned(), partition: 0, offset: 7, held: 9..12 };
+    handoff.unreadable(&at(0), 0, gone());
+    handoff.seek(&at(0), 2);
+    assert!(handoff.lock().take().is_none(), "the driver reads from elsewhere by now");
+    handoff.unreadable(&at(0), 1, gone());
+    assert!(matches!(handoff.lock().take(), Some(Err(Error::OutOfRange { .. }))));
+}
+
+#[test]
 fn a_paused_partition_is_held_back_once_too_much_waits_and_then_takes_no_room_from_others() {
     let handoff = of_two_partitions();
     handoff.pause(&at(0));

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::{ANSWER, Member, REST};
+use super::{ANSWER, Member, REST, SETTLE};
 use crate::event_log::kafka::lines::Lines;
 use crate::event_log::kafka::native::is_in_group;
 use crate::event_log::kafka::reading::{Reading, State};
@@ -28,7 +28,11 @@ impl Member {
     pub(super) fn assigned(&mut self, partitions: Vec<TopicPartition>) {
         self.change("accept an assignment", |client| client.incremental_assign(&TopicPartitionList::new()));
         // The first says that we are in the group; an empty one after it, only that others came or went.
-        if std::mem::replace(&mut self.is_in, true) && partitions.is_empty() {
+        let was_in = std::mem::replace(&mut self.is_in, true);
+        if !was_in && self.membership.is_named {
+            self.look_at = Some(Instant::now() + SETTLE);
+        }
+        if was_in && partitions.is_empty() {
             return;
         }
         self.held.extend(partitions.iter().map(|partition| (partition.clone(), Reading::default())));
@@ -120,7 +124,7 @@ impl Member {
     }
 
     /// What librdkafka refuses here is undone by the next rebalance, or was done by the last.
-    fn change(&self, what: &str, change: impl FnOnce(&BaseConsumer<Lines>) -> Result<(), KafkaError>) {
+    pub(super) fn change(&self, what: &str, change: impl FnOnce(&BaseConsumer<Lines>) -> Result<(), KafkaError>) {
         if let Err(error) = change(&self.client) {
             tracing::warn!(member = self.name, %error, "could not {what}");
         }
