@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::event_log::{Consumer, EventLog, TopicPartition};
+use crate::event_log::{self, Consumer, EventLog, TopicPartition};
 use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
 use crate::online::{Advance, Claim, Nonce, OnlineStore, PartKey, PartWrite};
@@ -57,6 +57,10 @@ pub(super) async fn versions(
     Ok(Answer::Signal(Signal::Versions { versions, bounds }))
 }
 
+pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backoff: Backoff) -> Result<Answer, Error> {
+    Ok(Answer::Bounds(bounds(&*log, topics, backoff).await?))
+}
+
 /// Each attempt draws a nonce of its own: one whose answer was lost may still arrive, and must then fence us off.
 pub(super) async fn claim(
     online: Arc<dyn OnlineStore>,
@@ -107,15 +111,19 @@ pub(super) async fn apply(
 
 async fn bounds(log: &dyn EventLog, topics: BTreeSet<String>, mut backoff: Backoff) -> Result<Vec<Bounds>, Error> {
     let mut bounds = Vec::new();
-    for topic in topics {
-        let held = loop {
-            match log.bounds(&topic).await {
-                Ok(held) => break held,
+    for topic in &topics {
+        loop {
+            match bounds_of(log, topic).await {
+                Ok(held) => break bounds.extend(held),
                 Err(error) => backoff.wait(error).await?,
             }
-        };
-        let partition = |number| TopicPartition { topic: topic.clone(), partition: number };
-        bounds.extend((0..).zip(held).map(|(number, held)| Bounds { partition: partition(number), held }));
+        }
     }
     Ok(bounds)
+}
+
+pub(super) async fn bounds_of(log: &dyn EventLog, topic: &str) -> Result<Vec<Bounds>, event_log::Error> {
+    let partition = |number| TopicPartition { topic: topic.to_owned(), partition: number };
+    let held = log.bounds(topic).await?.into_iter();
+    Ok((0..).zip(held).map(|(number, held)| Bounds { partition: partition(number), held }).collect())
 }

@@ -225,23 +225,29 @@ impl Worker {
         }
     }
 
+    /// Of a batch that is given up: what was folded of it is not folded again.
+    pub(super) fn count_folded(&mut self, batch: &Batch) {
+        for entering in &batch.views {
+            *self.counts.entry(entering.version).or_default() += entering.counts;
+        }
+    }
+
     fn count(&mut self, at: &TopicPartition, batch: Batch) {
         let partition = self.partitions.get_mut(at).expect("it is read");
-        for seen in batch.seen {
+        for seen in &batch.seen {
             let source = self.sources.entry(seen.source.name.clone()).or_default();
             source.clamped += seen.clamped;
-            seen.rejected.into_iter().for_each(|reason| *source.rejected.entry(reason).or_default() += 1);
+            seen.rejected.iter().for_each(|reason| *source.rejected.entry(*reason).or_default() += 1);
         }
         partition.counted = partition.counted.max(batch.end);
-        for entering in batch.views {
+        for entering in &batch.views {
             let track = partition.tracks.get_mut(&entering.version).expect("dropping a version gives its batches up");
-            let counts = self.counts.entry(entering.version).or_default();
-            *counts += entering.counts;
             if track.counted < batch.end {
-                *counts += entering.prepared.counts;
+                *self.counts.entry(entering.version).or_default() += entering.prepared.counts;
                 track.counted = batch.end;
             }
         }
+        self.count_folded(&batch);
     }
 }
 

@@ -96,8 +96,10 @@ pub enum Signal {
         shard: Shard,
         outcome: Applied,
     },
-    /// The answer to [`Effect::ProveMembership`].
-    Membership(bool),
+    /// The answer to [`Effect::ProveMembership`]: of a member, with what the log holds now, for what is claimed anew.
+    Membership(Option<Vec<Bounds>>),
+    /// What the log holds now, asked from time to time: what is not read is not heard of otherwise.
+    Bounds(Vec<Bounds>),
     /// The log cannot deliver the partition, and trying again would not help.
     Unreadable {
         partition: TopicPartition,

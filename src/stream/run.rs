@@ -20,9 +20,11 @@ use crate::online::{self, OnlineStore};
 use crate::stream::shell::Shell;
 use crate::stream::{Progress, Settings, Signal};
 
-/// How finely the worker sees time pass: a quarter of the flush interval by default.
+/// How finely the worker sees time pass: half of the flush interval by default.
 const TICK: Duration = Duration::from_millis(5);
 const PUBLISH: Duration = Duration::from_millis(100);
+/// Between looks at how long the log is: what is not delivered for now counts as lag too.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -71,6 +73,8 @@ pub async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut publish = tokio::time::interval(PUBLISH);
     publish.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut shutdown = pin!(shutdown.fuse());
     let mut patience = pin!(Fuse::terminated());
     while !shell.is_closed() {
@@ -90,6 +94,7 @@ pub async fn run(
             event = shell.next() => shell.take(event).await?,
             _ = ticks.tick() => shell.step(Signal::Tick(clock.now())).await?,
             _ = publish.tick() => { progress.send_replace(shell.progress()); }
+            _ = look.tick() => shell.look(),
         }
     }
     progress.send_replace(shell.progress());

@@ -15,7 +15,7 @@ use crate::online::OnlineStore;
 use crate::stream::calls;
 use crate::stream::retry::Backoff;
 use crate::stream::run::{Error, Options};
-use crate::stream::{Effect, Progress, Signal, Standing, Ticket, Worker};
+use crate::stream::{Bounds, Effect, Progress, Signal, Standing, Ticket, Worker};
 
 /// How long the consumer rests after it failed for now.
 const REST: Duration = Duration::from_millis(500);
@@ -38,6 +38,8 @@ pub(super) struct Shell {
     releasing: BTreeSet<TopicPartition>,
     /// Whether an assignment or new versions wait for bounds: until then neither changes again.
     asking_bounds: bool,
+    /// Whether the log is asked what it holds, for those who want to know how far behind it the worker is.
+    looking: bool,
     answers: FuturesUnordered<BoxFuture<'static, Result<Answer, Error>>>,
     backoff_seed: u64,
 }
@@ -55,6 +57,7 @@ enum Stage {
 pub(super) enum Answer {
     Signal(Signal),
     Joined(Box<dyn Consumer>),
+    Bounds(Vec<Bounds>),
 }
 
 /// What the shell waited for.
@@ -83,6 +86,7 @@ impl Shell {
             tickets: BTreeMap::new(),
             releasing: BTreeSet::new(),
             asking_bounds: false,
+            looking: false,
             answers: FuturesUnordered::new(),
             backoff_seed: getrandom::u64()?,
         };
@@ -137,6 +141,14 @@ impl Shell {
         Ok(())
     }
 
+    /// Asks the log what it holds, unless that is asked already.
+    pub fn look(&mut self) {
+        if self.stage == Stage::Joined && !std::mem::replace(&mut self.looking, true) {
+            let backoff = self.backoff();
+            self.call(calls::look(self.log.clone(), calls::topics(&self.versions), backoff));
+        }
+    }
+
     /// Waits for an answer or a delivery. Cancel safe.
     pub async fn next(&mut self) -> Event {
         let listens = self.stage == Stage::Joined && self.releasing.is_empty() && !self.asking_bounds;
@@ -189,6 +201,10 @@ impl Shell {
                 Ok(())
             }
             Answer::Joined(_) => Ok(()),
+            Answer::Bounds(bounds) => {
+                self.looking = false;
+                self.step(Signal::Bounds(bounds)).await
+            }
             Answer::Signal(signal @ (Signal::Assigned(_) | Signal::Versions { .. })) => {
                 self.asking_bounds = false;
                 if self.stage == Stage::Joined {
@@ -279,15 +295,24 @@ impl Shell {
 
     /// What cannot be proven is not so: the group is joined anew, and says what is ours.
     async fn prove_membership(&mut self) {
-        let proven = self.consumer().is_member().await.unwrap_or_else(|error| {
+        let proven = self.ask_membership().await.unwrap_or_else(|error| {
             tracing::warn!("membership could not be proven: {error}");
-            false
+            None
         });
-        if !proven && self.stage == Stage::Joined {
+        if proven.is_none() && self.stage == Stage::Joined {
             self.stage = Stage::Leaving;
             self.is_told = false;
         }
         self.call(std::future::ready(Ok(Answer::Signal(Signal::Membership(proven)))));
+    }
+
+    /// The bounds come first: whatever else was asked after the proof might take longer than the proof holds.
+    async fn ask_membership(&mut self) -> Result<Option<Vec<Bounds>>, event_log::Error> {
+        let mut bounds = Vec::new();
+        for topic in calls::topics(&self.versions) {
+            bounds.extend(calls::bounds_of(&*self.log, &topic).await?);
+        }
+        Ok(self.consumer().is_member().await?.then_some(bounds))
     }
 
     fn join(&mut self) {

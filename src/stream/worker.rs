@@ -74,6 +74,7 @@ impl Worker {
             Signal::Loaded { ticket, loaded } => self.loaded(ticket, loaded),
             Signal::Applied { shard, outcome } => self.applied(shard, outcome),
             Signal::Membership(proven) => self.membership(proven),
+            Signal::Bounds(bounds) => self.learn(bounds),
             Signal::Unreadable { partition, reason } => self.stop(&partition, reason),
             Signal::Tick(now) => self.tick(now),
             Signal::ReleaseAll => self.release_all(),
@@ -141,17 +142,21 @@ impl Worker {
     /// Starts with the versions that are new, and forgets those that are no longer written.
     fn write_versions(&mut self, versions: Vec<Arc<ViewPlan>>, bounds: Vec<Bounds>) {
         self.versions = versions.into_iter().map(|view| (view.rows, view)).collect();
-        for Bounds { partition, held } in bounds {
-            if let Some(partition) = self.partitions.get_mut(&partition) {
-                partition.held = held;
-            }
-        }
+        self.learn(bounds);
         let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
         for at in &all {
             self.follow_versions(at);
         }
         self.claim();
         self.open_claimed();
+    }
+
+    fn learn(&mut self, bounds: Vec<Bounds>) {
+        for Bounds { partition, held } in bounds {
+            if let Some(partition) = self.partitions.get_mut(&partition) {
+                partition.held = held;
+            }
+        }
     }
 
     fn follow_versions(&mut self, at: &TopicPartition) {
@@ -231,6 +236,7 @@ impl Worker {
         let Some(partition) = self.partitions.get_mut(at) else { return };
         if let Phase::Reading { waiting: Some(batch), .. } = std::mem::replace(&mut partition.phase, phase) {
             self.cache.finish(batch.id);
+            self.count_folded(&batch);
         }
         self.pause(at);
     }
@@ -250,13 +256,15 @@ impl Worker {
         }
     }
 
-    /// Without membership someone else may own every partition: nothing more is written.
-    fn membership(&mut self, proven: bool) {
+    /// Without membership someone else may own every partition: nothing more is written. Where the store has forgotten
+    /// a lane, it begins where the log does by now.
+    fn membership(&mut self, proven: Option<Vec<Bounds>>) {
         self.proving = false;
-        if !proven {
+        let Some(bounds) = proven else {
             let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
             return all.iter().for_each(|at| self.let_go(at));
-        }
+        };
+        self.learn(bounds);
         let lanes = self.partitions.values_mut().flat_map(|partition| partition.tracks.values_mut());
         for lane in lanes.flat_map(|track| &mut track.lanes).filter(|lane| lane.hold == Hold::Refused) {
             lane.hold = Hold::Unclaimed;

@@ -111,10 +111,19 @@ impl Script {
             ["loaded", "behind"] => self.loaded(1, Image::default, true),
             ["loaded", "damaged"] => self.loaded(0, || Image { head: vec![255; 9].into(), ..Image::default() }, false),
             ["done", shard] => self.done(shard_of(shard)),
-            ["refused", shard, "offset", offset] => self.refused(shard_of(shard), None, parsed(offset)),
-            ["refused", shard, "nonce"] => self.refused(shard_of(shard), Some(Nonce(999)), 0),
-            ["member", "yes"] => self.hear(Signal::Membership(true)),
-            ["member", "no"] => self.hear(Signal::Membership(false)),
+            ["refused", shard, "offset", offset] => {
+                let offset = parsed(offset);
+                self.refused(shard_of(shard), |advance| Some(Position { nonce: advance.nonce, offset }));
+            }
+            ["refused", shard, "nonce"] => {
+                self.refused(shard_of(shard), |_| Some(Position { nonce: Nonce(999), offset: 0 }));
+            }
+            ["refused", shard, "emptied"] => self.refused(shard_of(shard), |_| None),
+            ["member", "yes"] => self.hear(Signal::Membership(Some(Vec::new()))),
+            ["member", "yes", start, end] => {
+                self.hear(Signal::Membership(Some(vec![bounds(0, parsed(start)..parsed(end))])));
+            }
+            ["member", "no"] => self.hear(Signal::Membership(None)),
             ["unreadable", number] => {
                 let reason = "offset 3 is gone".into();
                 self.hear(Signal::Unreadable { partition: partition(parsed(number) as u32), reason });
@@ -140,7 +149,10 @@ impl Script {
         match effect {
             Effect::Claim { ticket, shard, claims } => {
                 let listed = claims.iter().map(|claim| format!("{}/{}", self.name(claim.version), claim.partition));
-                let line = format!("claim s{} {}", shard.0, listed.collect::<Vec<_>>().join(" "));
+                let mut line = format!("claim s{} {}", shard.0, listed.collect::<Vec<_>>().join(" "));
+                if let Some(initial) = claims.iter().map(|claim| claim.initial).find(|initial| *initial > 0) {
+                    line += &format!(" from {initial}");
+                }
                 self.claims.push((ticket, shard, claims));
                 line
             }
@@ -217,9 +229,8 @@ impl Script {
         self.hear(Signal::Applied { shard, outcome: Applied::Done });
     }
 
-    fn refused(&mut self, shard: Shard, nonce: Option<Nonce>, offset: u64) {
+    fn refused(&mut self, shard: Shard, stored: impl Fn(&Advance) -> Option<Position>) {
         let advances = self.flights.remove(&shard).expect("a flush is under way");
-        let stored = |advance: &Advance| Some(Position { nonce: nonce.unwrap_or(advance.nonce), offset });
         self.hear(Signal::Applied { shard, outcome: Applied::Refused(advances.iter().map(stored).collect()) });
     }
 }
@@ -465,6 +476,45 @@ fn who_cannot_prove_membership_lets_go_of_everything() {
             > member no
               released 0
             > tick 9000
+        "#]],
+    );
+}
+
+#[test]
+fn a_lane_that_the_store_forgot_begins_where_the_log_begins_by_now() {
+    check(
+        1,
+        Settings::default(),
+        &format!(
+            "{READING} records 0 0:a
+        loaded
+        tick 20
+        refused s0 emptied
+        member yes 3 9
+        claimed 3"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > records 0 0:a
+              load a
+              pause 0
+            > loaded
+              resume 0
+            > tick 20
+              apply s0 clicks_of/0 0..1 +a
+            > refused s0 emptied
+              pause 0
+              prove membership
+            > member yes 3 9
+              claim s0 clicks_of/0 from 3
+            > claimed 3
+              seek 0 to 3
+              resume 0
         "#]],
     );
 }

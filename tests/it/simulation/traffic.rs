@@ -55,7 +55,11 @@ impl World {
                 }
                 Ok(())
             }
-            Call::Membership(proven) => self.hear(process, Signal::Membership(proven)),
+            Call::Membership(proven) => {
+                let places = 0..self.workload.places.len();
+                let bounds = proven.then(|| places.map(|place| self.bounds(place)).collect());
+                self.hear(process, Signal::Membership(bounds))
+            }
         }
     }
 
