@@ -58,6 +58,7 @@ fn scrape(state: &State) -> Scrape {
         let labels = [topic.as_str(), &partition.to_string()];
         let lag = it.log_end.saturating_sub(it.flushed);
         scrape.lag_records.with_label_values(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+        scrape.partition_stopped.with_label_values(&labels).set(i64::from(it.stopped.is_some()));
         if let Some(newest) = it.newest_event_time {
             scrape.newest_event_time_ms.with_label_values(&labels).set(newest.floor_to_millis().micros() / 1_000);
         }

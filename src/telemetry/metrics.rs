@@ -101,6 +101,8 @@ pub struct Scrape {
     pub flushes_refused: IntCounterVec,
     /// `topic`, `partition`: records of the log that lookups do not see yet.
     pub lag_records: IntGaugeVec,
+    /// `topic`, `partition`: 1 where reading has stopped for good, rather than skip something.
+    pub partition_stopped: IntGaugeVec,
     /// `topic`, `partition`: milliseconds since 1970.
     pub newest_event_time_ms: IntGaugeVec,
     /// Looked-up rows that parity misses, for too many came at once.
@@ -117,6 +119,7 @@ impl Scrape {
         let folded = "What became of events in a view";
         let rejected = "Records of the log that entered no view";
         let clamped = "Events ahead of their ingestion within the allowed skew";
+        let stopped = "1 where reading has stopped, rather than skip something";
         let newest = "Newest event time that was folded";
         let refused = "Flushes of which the online store wrote nothing";
         let unlogged = "Lookups that were to be kept for parity and were not";
@@ -129,6 +132,7 @@ impl Scrape {
             events_clamped: counter(&registry, "freshet_events_clamped_total", clamped, &["source"]),
             flushes_refused: counter(&registry, "freshet_flushes_refused_total", refused, &["reason"]),
             lag_records: gauge(&registry, "freshet_lag_records", "Records that lookups do not see yet", &partition),
+            partition_stopped: gauge(&registry, "freshet_partition_stopped", stopped, &partition),
             newest_event_time_ms: gauge(&registry, "freshet_newest_event_time_ms", newest, &partition),
             lookups_unlogged: counter(&registry, "freshet_lookups_unlogged_total", unlogged, &[]),
             store_reads_failed: counter(&registry, "freshet_store_reads_failed_total", failed, &["reason"]),
