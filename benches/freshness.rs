@@ -4,9 +4,9 @@
 //! tests/servers cargo bench --bench freshness -- --rates 1000,10000,50000 --seconds 30
 //! ```
 //!
-//! Every few milliseconds one event of a user that nobody has seen is produced among the others. A reader asks for all
-//! users that it still misses, in one request after the other, and takes the time from before the producer was given
-//! the event until an answer has it. So the producer's batching, the broker, the worker, Redis, the lookup, and the
+//! Every few milliseconds one event of a user that nobody has seen is due among the others. A reader asks for all
+//! users that it still misses, in one request after the other, and takes the time from when the event was due until an
+//! answer has it. So the producer's batching, the broker, the worker, Redis, the lookup, and the
 //! reader's own turn are all in the figure; everything runs on the same processors.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock, and has threads of its own")]
@@ -31,6 +31,8 @@ const USERS: usize = 100_000;
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// The producer's choice between batches and waiting: what Kafka's own producer has.
 const LINGER_MS: u32 = 5;
+/// Of a lookup at most: what it may have.
+const ROWS: usize = 10_000;
 const LOOK: Duration = Duration::from_millis(1);
 /// Until groups have formed and the worker has met most of the users.
 const WARM_UP: Duration = Duration::from_secs(15);
@@ -50,12 +52,12 @@ struct Arguments {
     bench: bool,
 }
 
-/// Users whose event was produced and not read yet, and when.
+/// Probes whose event was produced and not read yet, and when it was due.
 #[derive(Clone, Default)]
-struct Missing(Arc<Mutex<BTreeMap<String, Instant>>>);
+struct Missing(Arc<Mutex<BTreeMap<u64, Instant>>>);
 
 impl Missing {
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<String, Instant>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<u64, Instant>) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -75,7 +77,7 @@ async fn main() {
 async fn measure(arguments: &Arguments, rate: u32) {
     let project = stand::random_name("bench");
     let topic = Topic::create(&project, PARTITIONS).await;
-    let settings: Vec<(&str, &str)> = arguments.set.iter().filter_map(|setting| setting.split_once('=')).collect();
+    let settings = stand::settings(&arguments.set);
     let redis = Server::start().await;
     let service = Service::start(&project, &redis.url, &settings).await;
     service.apply(&workload::definitions(&topic.name, "user_id")).await;
@@ -109,9 +111,8 @@ fn produce(topic: &Topic, rate: u32, length: Duration, probes_from: Instant, mis
             made += 1;
         }
         if Instant::now() >= next_probe {
-            let user = format!("probe{probe}");
-            missing.with(|missing| missing.insert(user.clone(), Instant::now()));
-            send(&sender, &user, &mut random);
+            missing.with(|missing| missing.insert(probe, next_probe));
+            send(&sender, &user(probe), &mut random);
             (probe, next_probe) = (probe + 1, next_probe + PROBE_EVERY);
         }
         std::thread::sleep(Duration::from_micros(500));
@@ -125,11 +126,15 @@ fn send(sender: &stand::kafka::Sender, user: &str, random: &mut fastrand::Rng) {
     sender.send(user, &workload::json(user, "i1", now, random), now);
 }
 
+fn user(probe: u64) -> String {
+    format!("probe{probe}")
+}
+
 /// Asks until nothing is missing and nothing more comes. Microseconds.
 async fn read(service: &Service, missing: &Missing, producer: &tokio::task::JoinHandle<u64>) -> Histogram<u64> {
     let mut times = Histogram::new(3).expect("three digits");
     loop {
-        let asked: Vec<String> = missing.with(|missing| missing.keys().take(100).cloned().collect());
+        let asked: Vec<u64> = missing.with(|missing| missing.keys().take(ROWS).copied().collect());
         if asked.is_empty() {
             if producer.is_finished() {
                 return times;
@@ -137,13 +142,14 @@ async fn read(service: &Service, missing: &Missing, producer: &tokio::task::Join
             tokio::time::sleep(LOOK).await;
             continue;
         }
-        let lookup = json!({ "features": ["user_activity:events_1h"], "entities": { "user_id": &asked } });
+        let users: Vec<String> = asked.iter().copied().map(user).collect();
+        let lookup = json!({ "features": ["user_activity:events_1h"], "entities": { "user_id": users } });
         let answer = service.post("/v1/online-features", &lookup).await;
         let counts = answer["columns"][1]["values"].as_array().expect("a list").clone();
         let read = Instant::now();
-        for (user, _) in asked.iter().zip(counts).filter(|(_, count)| count.as_u64() > Some(0)) {
-            let produced = missing.with(|missing| missing.remove(user)).expect("it was asked for");
-            times.record((read - produced).as_micros() as u64).expect("in range");
+        for (probe, _) in asked.iter().zip(counts).filter(|(_, count)| count.as_u64() > Some(0)) {
+            let due = missing.with(|missing| missing.remove(probe)).expect("it was asked for");
+            times.record((read - due).as_micros() as u64).expect("in range");
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -201,8 +201,7 @@ impl Bench {
     }
 
     fn settings<'a>(&'a self, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let given = self.arguments.set.iter().filter_map(|setting| setting.split_once('='));
-        given.chain(own.iter().copied()).collect()
+        stand::settings(&self.arguments.set).into_iter().chain(own.iter().copied()).collect()
     }
 
     fn seconds(&self) -> Duration {

@@ -8,8 +8,8 @@
 //! tests/servers cargo bench --bench pipeline -- --key item_id --partitions 16      every user in every partition
 //! ```
 //!
-//! A backlog is produced first. The clock runs from the first record that the service has read to the last that is in
-//! Redis; a consumer that only counts, and Flink, read the same broker in the same run.
+//! A backlog is produced first. The clock runs from when the service is seen to have read, and counts what it writes to
+//! Redis from then to the end; a consumer that only counts, and Flink, read the same broker in the same run.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock, and has threads of its own")]
 
@@ -17,6 +17,7 @@ mod flink;
 mod stand;
 mod workload;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -71,16 +72,16 @@ enum Key {
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
-    let topic = produce(&arguments, arguments.events).await;
+    let (topic, users) = produce(&arguments, arguments.events).await;
     let bare = {
         let (messages, took) = topic.count();
         messages as f64 / took.as_secs_f64()
     };
     println!("a consumer that only counts        {bare:>12.0} events/s");
-    let ours = measure(&arguments, &topic).await;
+    let ours = measure(&arguments, &topic, users).await;
     println!("freshet, Kafka to Redis            {ours:>12.0} events/s, {:.2} of that", ours / bare);
     if let Some(folder) = &arguments.flink {
-        let backlog = produce(&arguments, arguments.flink_events).await;
+        let (backlog, _) = produce(&arguments, arguments.flink_events).await;
         let flink = flink::rate(folder, &backlog, arguments.flink_events).await;
         println!(
             "Apache Flink {}, Kafka to nowhere {flink:>12.0} events/s: freshet is {:.1} times as fast",
@@ -90,11 +91,12 @@ async fn main() {
     }
 }
 
-async fn produce(arguments: &Arguments, count: usize) -> Topic {
+/// And how many users the events are of.
+async fn produce(arguments: &Arguments, count: usize) -> (Topic, usize) {
     let topic = Topic::create(&stand::random_name("bench"), arguments.partitions).await;
     let users = if arguments.even { Users::Even(arguments.users) } else { Users::Zipf(arguments.users) };
     let end = EventTime::from_micros(now_ms() * 1_000).expect("a time of our century");
-    let (producer, mut bytes) = (topic.producer(50), 0);
+    let (producer, mut bytes, mut met) = (topic.producer(50), 0, HashSet::new());
     for event in workload::events(count, users, end, SEED) {
         let key = match arguments.key {
             Key::UserId => &event.user,
@@ -102,16 +104,18 @@ async fn produce(arguments: &Arguments, count: usize) -> Topic {
         };
         producer.send(key, &event.json, event.sent_ms);
         bytes += event.json.len();
+        met.insert(event.user);
     }
     producer.finish();
-    println!("{count} events of {} bytes in {} partitions, {users:?}", bytes / count, topic.partitions);
-    topic
+    let (each, partitions) = (bytes / count, topic.partitions);
+    println!("{count} events of {each} bytes in {partitions} partitions, {users:?}: of {} users", met.len());
+    (topic, met.len())
 }
 
 /// Events a second, once the service is under way.
-async fn measure(arguments: &Arguments, topic: &Topic) -> f64 {
+async fn measure(arguments: &Arguments, topic: &Topic, users: usize) -> f64 {
     let project = stand::random_name("bench");
-    let settings: Vec<(&str, &str)> = arguments.set.iter().filter_map(|setting| setting.split_once('=')).collect();
+    let settings = stand::settings(&arguments.set);
     let mut redis = Server::start().await;
     println!("Redis {}", redis.version().await);
     let service = Service::start(&project, &redis.url, &settings).await;
@@ -119,7 +123,8 @@ async fn measure(arguments: &Arguments, topic: &Topic) -> f64 {
     let applied = Instant::now();
     let key = arguments.key.to_possible_value().expect("none is hidden");
     service.apply(&workload::definitions(&topic.name, key.get_name())).await;
-    service.until(|status| partition(status, |it| !it["newest_event_time"].is_null())).await;
+    let begun = service.until(|status| partition(status, |it| !it["newest_event_time"].is_null())).await;
+    let early = sum(&begun, "folded_to");
     let (started, processor, redis_processor) =
         (Instant::now(), service.processor_seconds(), redis.processor_seconds().await);
     service.until(|status| sum(status, "folded_to") == arguments.events as u64).await;
@@ -133,14 +138,10 @@ async fn measure(arguments: &Arguments, topic: &Topic) -> f64 {
         .until(|status| status["views"].as_array().is_some_and(|it| it.iter().all(|view| view["state"] == "live")))
         .await;
     let memory = redis.number("used_memory").await - memory;
-    let entities = arguments.users.min(arguments.events) as f64;
-    println!(
-        "memory in Redis                    {:>12.0} bytes an entity, {:.1} a feature",
-        memory / entities,
-        memory / entities / FEATURES
-    );
+    let each = memory / users as f64;
+    println!("memory in Redis                    {each:>12.0} bytes an entity, {:.1} a feature", each / FEATURES);
     lookups(&service, arguments.users).await;
-    arguments.events as f64 / took.as_secs_f64()
+    (arguments.events as u64 - early) as f64 / took.as_secs_f64()
 }
 
 fn partition(status: &Value, is: impl Fn(&Value) -> bool) -> bool {

@@ -80,8 +80,13 @@ impl Service {
     }
 
     /// Waits until the status is as wanted.
-    pub async fn until(&self, is: impl Fn(&Value) -> bool) {
-        while !is(&self.get("/v1/status").await) {
+    /// Asks for the status until it is so, and returns that.
+    pub async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let status = self.get("/v1/status").await;
+            if is(&status) {
+                return status;
+            }
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -18,7 +18,7 @@ pub struct Entry {
     pub detected: Option<String>,
     /// How long until lookups were fresh again everywhere; `None`: that took too long.
     pub healed: Option<Duration>,
-    /// Whether nothing else was done meanwhile.
+    /// Whether nothing was done meanwhile that reaches beyond one process.
     pub alone: bool,
 }
 
@@ -41,6 +41,10 @@ impl Journal {
         summaries
     }
 
+    pub fn unhealed(&self) -> usize {
+        self.entries().iter().filter(|entry| entry.healed.is_none()).count()
+    }
+
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.0.lock().expect("nobody panics while holding it")
     }
@@ -53,7 +57,7 @@ pub struct Summary {
     pub detected: usize,
     pub healed: usize,
     pub times: Vec<Duration>,
-    /// Of those during which nothing else was done.
+    /// Of those during which nothing was done that reaches beyond one process.
     pub times_alone: Vec<Duration>,
 }
 

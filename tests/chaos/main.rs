@@ -9,8 +9,8 @@
 //! then: the log read again from its start and folded by the oracle ─► compared with lookups of every entity
 //! ```
 //!
-//! It exits with 1 where anything was lost, doubled or different, with the first entity and the command that repeats
-//! the run. `--plant double` and `--plant lose` make the check itself wrong: each has to end that way.
+//! It exits with 1 where anything was lost, doubled or different, a lookup failed beside outages, or a fault never healed, with
+//! the first entity and the command that repeats the run. `--plant double` and `--plant lose` make the check itself wrong: each has to end that way.
 
 mod api;
 mod arguments;

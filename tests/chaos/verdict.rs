@@ -113,7 +113,8 @@ impl Verdict {
     pub fn is_good(&self, world: &World) -> bool {
         let wrong = self.lost + self.doubled + self.parity.different + self.parity.unchecked;
         let failed = world.api.lookups.failed.load(Ordering::Relaxed);
-        wrong + failed == 0 && self.different + self.missing_in_log + self.dead_letters_wrong == 0
+        let different = self.different + self.missing_in_log + self.dead_letters_wrong;
+        wrong + failed == 0 && different + world.journal.unhealed() == 0
     }
 
     fn compare(&mut self, served: &Served, oracle: &Oracle) {

@@ -35,7 +35,15 @@ impl Backend {
     }
 
     pub async fn servers() -> Backend {
-        let servers = [("kafka", "KAFKA_BROKERS"), ("redis", "REDIS_URL")];
+        Backend::on_redis("REDIS_URL").await
+    }
+
+    pub async fn on_a_cluster() -> Backend {
+        Backend::on_redis("REDIS_CLUSTER_URL").await
+    }
+
+    async fn on_redis(variable: &str) -> Backend {
+        let servers = [("kafka", "KAFKA_BROKERS"), ("redis", variable)];
         Backend::new(&servers.map(|(setting, variable)| (setting, servers::address(variable)))).await
     }
 

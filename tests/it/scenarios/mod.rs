@@ -182,16 +182,24 @@ async fn broken_records_are_dead_letters_and_the_others_go_on() {
     .await;
 }
 
+const OF_THREE_PROCESSES: &str = "a u1 7 1 at 00:00
+    b u2 7 2 at 00:01
+    restart
+    a u1 7 1 at 00:00 in 00:10
+    c u2 8 4 at 00:20 in 00:11
+    restart
+    c u2 8 4 at 00:20 in 00:21";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_go_on_for_each_other_come_to_the_same_on_a_cluster() {
+    let embedded = outcome(Backend::embedded().await, OF_THREE_PROCESSES).await;
+    assert_eq!(outcome(Backend::on_a_cluster().await, OF_THREE_PROCESSES).await, embedded);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_goes_on_for_another_decides_as_one_that_saw_everything() {
     check(
-        "a u1 7 1 at 00:00
-         b u2 7 2 at 00:01
-         restart
-         a u1 7 1 at 00:00 in 00:10
-         c u2 8 4 at 00:20 in 00:11
-         restart
-         c u2 8 4 at 00:20 in 00:21",
+        OF_THREE_PROCESSES,
         expect![[r#"
             "u1": clicks 1, spend 1.0, last 7
             "u2": clicks 2, spend 6.0, last 8
