@@ -48,9 +48,10 @@ pub fn of_call(place: &str, error: &RedisError) -> Error {
     Error::Unavailable(format!("{place}: {detail}"))
 }
 
-/// What a script may not do is no error of its own kind.
+/// What a script or a part of a transaction may not do is no error of its own kind.
 fn is_forbidden(error: &RedisError, text: &str) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || text.contains("can't run this command")
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || ["NoPerm", "can't run this command"].iter().any(|words| text.contains(words))
 }
 
 /// Of a new connection and its first calls: a mistake in the settings shows here.
