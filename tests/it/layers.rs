@@ -63,6 +63,7 @@ const SDKS: &[(&str, &[&str])] = &[
             "src/event_log/kafka/lines.rs",
             "src/event_log/kafka/member.rs",
             "src/event_log/kafka/member/assignment.rs",
+            "src/event_log/kafka/member/ownership.rs",
             "src/event_log/kafka/native.rs",
             "src/event_log/kafka/producer.rs",
             "src/event_log/kafka/reader.rs",

@@ -49,7 +49,8 @@ pub fn of_call(place: &str, error: &RedisError) -> Error {
 }
 
 /// What a script or a part of a transaction may not do is no error of its own kind.
-fn is_forbidden(error: &RedisError, text: &str) -> bool {
+pub fn is_forbidden(error: &RedisError) -> bool {
+    let text = error.to_string();
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
         || ["NoPerm", "can't run this command"].iter().any(|words| text.contains(words))
 }
@@ -62,7 +63,7 @@ pub fn of_connecting(place: &str, error: &RedisError) -> Error {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
             unusable("user or password is refused: write them into the URL, as in `redis://user:password@host:port`")
         }
-        _ if is_forbidden(error, &text) => unusable(&format!(
+        _ if is_forbidden(error) => unusable(&format!(
             "the user may not do what a store needs ({text}): give it `{RIGHTS}`, and the keys `{{<project>*`"
         )),
         _ if text.contains("cluster support disabled") => {

@@ -34,6 +34,13 @@ impl Terms {
             let text: String = redis::from_redis_value(answer).map_err(|error| failed(error.into()))?;
             self.check(&node, &Info(&text))?;
         }
+        // Refused outside of a transaction, unless the right to have one is lacking: then transactions fail in odd ways.
+        let discarded = cmd("DISCARD").query_async::<Value>(&mut connection).await;
+        if let Err(error) = discarded
+            && failure::is_forbidden(&error)
+        {
+            return Err(failed(error));
+        }
         self.settle(&mut connection).await?;
         // What scripts may do shows only when one runs.
         let script = cmd("EVAL").arg("return redis.call('TIME')").arg(0).to_owned();
