@@ -205,7 +205,8 @@ mod tests {
         let (_root, archive) = archive(6);
         let other = source(&[("user", "string"), ("price", "float64")]);
         assert_eq!(archive.compact(&other, 0, &FEW).expect("compacted"), Some(0..3));
-        assert_eq!(compact_all(&archive), [3..15], "and one waits for more");
+        assert_eq!(archive.compact(&clicks(), 0, &FEW).expect("compacted"), Some(3..15));
+        assert_eq!(archive.compact(&clicks(), 0, &FEW).expect("compacted"), None, "one waits for more");
         assert_eq!(archive.pin(&clicks()).expect("pinned").offsets(), BTreeMap::from([(0, 18)]));
     }
 
@@ -232,7 +233,7 @@ mod tests {
                 racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
             });
             let won: Vec<Range<u64>> = outcomes.into_iter().flatten().collect();
-            assert_eq!(won, [0..12], "round {round}");
+            assert_eq!((won.len(), &won[0]), (1, &(0..12)), "round {round}");
             let named = archive.pin(&clicks()).expect("pinned").partitions[&0][0].files.len();
             let days = archive.folder.list("compacted/clicks").expect("listed").into_iter();
             let files = days.filter(|name| name.starts_with("dt=")).map(|day| format!("compacted/clicks/{day}"));

@@ -54,6 +54,8 @@ fn conforms(open: impl Fn(&str) -> Folder + Sync) {
     of_many_that_create_a_path_at_once_one_succeeds(|| open("many"));
     what_does_not_exist_is_empty_and_not_an_error(&open("nothing"));
     a_listing_names_files_and_folders_in_order_and_nothing_hidden(&open("list"));
+    a_listing_after_a_name_has_what_sorts_behind_it(&open("after"));
+    several_files_are_read_in_the_order_they_are_asked_for(&open("several"));
     an_output_replaces_what_was_there_once_it_is_published(&open("output"));
     an_output_of_many_parts_arrives_whole(&open("large"));
     a_kill_at_any_operation_leaves_the_whole_file_or_none(&open);
@@ -64,6 +66,31 @@ fn of_two_that_create_a_path_one_succeeds_and_the_file_is_its(one: &Folder, othe
     assert_eq!(other.create("a/b", b"other").expect("refused"), Created::AlreadyExists);
     assert_eq!(one.create("a/b", b"one").expect("refused"), Created::AlreadyExists, "its own too");
     assert_eq!(other.get("a/b").expect("read").as_deref(), Some(&b"one"[..]));
+}
+
+fn a_listing_after_a_name_has_what_sorts_behind_it(folder: &Folder) {
+    for name in ["b/1", "b/3", "b/5", "a/9", "c/2"] {
+        folder.create(name, b"").expect("created");
+    }
+    let after = |name| folder.list_after("b", name).expect("listed");
+    assert_eq!(after(None), ["1", "3", "5"]);
+    assert_eq!(after(Some("1")), ["3", "5"]);
+    assert_eq!(after(Some("2")), ["3", "5"]);
+    assert_eq!(after(Some("5")), [""; 0]);
+    assert_eq!(folder.list_after("none", Some("1")).expect("listed"), [""; 0]);
+}
+
+fn several_files_are_read_in_the_order_they_are_asked_for(folder: &Folder) {
+    let paths: Vec<String> = (0..70).rev().map(|number| format!("several/{number}")).collect();
+    for path in &paths {
+        assert_eq!(folder.create(path, path.as_bytes()).expect("created"), Created::Done);
+    }
+    let read = folder.read_all(&paths).expect("read");
+    assert!(read.iter().zip(&paths).all(|(file, path)| *file == *path.as_bytes()), "{read:?}");
+    assert_eq!(read.len(), paths.len());
+    let missing = folder.read_all(&["several/0".to_owned(), "several/x".to_owned()]).expect_err("one is gone");
+    assert!(missing.to_string().contains("several/x"), "{missing}");
+    assert!(folder.read_all(&[]).expect("read").is_empty());
 }
 
 fn of_many_that_create_a_path_at_once_one_succeeds(open: impl Fn() -> Folder + Sync) {
