@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::api::{self, Access, Jobs, Lanes, Limits, Phase};
+use crate::api::{self, Access, Jobs, Lanes, Limits, Phase, Turns};
 use crate::archive;
 use crate::clock::Clock;
 use crate::config::{Config, Http, Role};
@@ -209,6 +209,7 @@ impl App {
             },
             clock,
             lanes: Lanes::new(limits, &metrics),
+            turns: Turns::default(),
             metrics,
             traces: self.traces.clone(),
             stream: streamed,

@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::api::problem::Problem;
 use crate::kernel::name::Name;
+use crate::kernel::plan::Plan;
 use crate::registry::access::{ApiKey, Digest, KeyText, Scope};
 use crate::registry::{self, Registry};
 
@@ -124,14 +125,43 @@ impl Caller {
 
     /// Whether features may be named without a service that has them.
     pub fn require_any_feature(&self) -> Result<(), Problem> {
-        let Some(key) = self.key().filter(|key| !key.services.is_empty()) else { return Ok(()) };
+        let Some(key) = self.limited() else { return Ok(()) };
         let detail =
             format!("key `{}` reads the services {}: name one instead of features", key.name, names(&key.services));
-        Err(Problem::new(StatusCode::FORBIDDEN, "BEYOND_KEY", detail))
+        Err(beyond(detail))
+    }
+
+    /// For `what` shows values of all services together.
+    pub fn require_every_service(&self, what: &str) -> Result<(), Problem> {
+        let Some(key) = self.limited() else { return Ok(()) };
+        let detail = format!(
+            "{what} shows values of every service, and key `{}` is limited to {}: ask with a key that is not limited",
+            key.name,
+            names(&key.services)
+        );
+        Err(beyond(detail))
     }
 
     pub fn require_service(&self, service: &str) -> Result<(), Problem> {
         self.require_named("feature service", service, |key| &key.services)
+    }
+
+    /// For what is of a view and of no service: one of the services that the caller reads has to read it too.
+    pub fn require_view(&self, plan: &Plan, view: &str) -> Result<(), Problem> {
+        let Some(key) = self.limited().filter(|_| !self.reads_view(plan, view)) else { return Ok(()) };
+        let detail =
+            format!("key `{}` is limited to {}, and none of it reads view `{view}`", key.name, names(&key.services));
+        Err(beyond(detail))
+    }
+
+    pub fn reads_service(&self, service: &str) -> bool {
+        self.require_service(service).is_ok()
+    }
+
+    pub fn reads_view(&self, plan: &Plan, view: &str) -> bool {
+        let Some(key) = self.limited() else { return true };
+        let mut services = plan.services.iter().filter(|service| key.services.contains(&service.name));
+        services.any(|service| service.features.iter().any(|feature| feature.view == *view))
     }
 
     pub fn require_source(&self, source: &str) -> Result<(), Problem> {
@@ -154,12 +184,21 @@ impl Caller {
         }
     }
 
-    fn require_named(&self, kind: &str, name: &str, limit: fn(&ApiKey) -> &Vec<Name>) -> Result<(), Problem> {
-        let beyond = |key: &&ApiKey| !limit(key).is_empty() && !limit(key).iter().any(|it| *it == *name);
-        let Some(key) = self.key().filter(beyond) else { return Ok(()) };
-        let detail = format!("key `{}` is limited to {}, and `{name}` is another {kind}", key.name, names(limit(key)));
-        Err(Problem::new(StatusCode::FORBIDDEN, "BEYOND_KEY", detail))
+    /// The key, where it is limited to some services.
+    fn limited(&self) -> Option<&ApiKey> {
+        self.key().filter(|key| !key.services.is_empty())
     }
+
+    fn require_named(&self, kind: &str, name: &str, limit: fn(&ApiKey) -> &Vec<Name>) -> Result<(), Problem> {
+        let is_beyond = |key: &&ApiKey| !limit(key).is_empty() && !limit(key).iter().any(|it| *it == *name);
+        let Some(key) = self.key().filter(is_beyond) else { return Ok(()) };
+        let detail = format!("key `{}` is limited to {}, and `{name}` is another {kind}", key.name, names(limit(key)));
+        Err(beyond(detail))
+    }
+}
+
+fn beyond(detail: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "BEYOND_KEY", detail)
 }
 
 fn names(names: &[Name]) -> String {

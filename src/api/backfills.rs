@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
 use crate::api::jobs::{self, Handle, JobList, JobView, Work};
 use crate::api::object::Object;
 use crate::api::path::Path;
@@ -163,17 +164,24 @@ fn run(
 
 /// List backfills
 #[utoipa::path(get, operation_id = "list_backfills", path = "/v1/backfills", tag = "backfills",
-    responses((status = 200, description = "The newest first", body = JobList)))]
-pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?))
+    responses((status = 200, description = "The newest first; for a limited key, of views that its services read", body = JobList)))]
+pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
+    let plan = state.catalogues.current().served.clone();
+    Ok(Json(state.jobs.list(KIND).await?.only(|job| caller.reads_view(&plan, job.view()))))
 }
 
 /// Show one backfill
 #[utoipa::path(get, operation_id = "show_backfill", path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
     (status = 200, description = "The job", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
-    Ok(Json(state.jobs.get(KIND, &id).await?))
+pub(super) async fn show(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Problem> {
+    let job = state.jobs.get(KIND, &id).await?;
+    caller.require_view(&state.catalogues.current().served, job.view())?;
+    Ok(Json(job))
 }
 
 /// Cancel a backfill

@@ -30,6 +30,7 @@ mod state;
 mod status;
 mod system;
 mod training_sets;
+mod turns;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -50,6 +51,7 @@ pub use limits::{Lanes, Limits};
 pub use problem::Problem;
 pub use readiness::{Phase, starting};
 pub use state::{Parts, State};
+pub use turns::Turns;
 
 use gate::Gate;
 use limits::Lane;

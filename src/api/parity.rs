@@ -1,4 +1,7 @@
 //! `POST /v1/parity`: sampled lookups against what the archive says of them, bit for bit.
+//!
+//! The samples are of all services, so a key that is limited to some may not ask. A process checks once at a time, and
+//! no longer than somebody waits for the report.
 
 use std::sync::Arc;
 
@@ -9,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
-use crate::api::jobs;
+use crate::api::access::Caller;
+use crate::api::jobs::{self, Handle};
 use crate::api::problem::Problem;
+use crate::api::turns::Turn;
 use crate::kernel::name::FeatureRef;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
-use crate::offline::{Archive, Lookups};
+use crate::offline::{Archive, Folder, Lookups};
 use crate::parity::{self, Report, Tally};
-use crate::telemetry::Watch;
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Deserialize, IntoParams)]
@@ -63,20 +67,17 @@ struct UncheckedRows {
 #[utoipa::path(post, operation_id = "check_parity", path = "/v1/parity", tag = "parity", params(ParityQuery), responses(
     (status = 200, description = "The report", body = ParityReport),
     (status = 400, description = "`last` is no duration", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "A check is under way in this process", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The archive is behind", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn check(
     Shared(state): Shared<State>,
+    caller: Caller,
     query: Result<Query<ParityQuery>, QueryRejection>,
 ) -> Result<Json<ParityReport>, Problem> {
+    caller.require_every_service("a parity check")?;
     let Query(query) = query?;
-    let since = match query.last {
-        None => EventTime::MIN,
-        Some(last) => {
-            let last: Micros =
-                last.parse().map_err(|error| Problem::bad_request("INVALID_QUERY", format_args!("`last`: {error}")))?;
-            state.clock.now() - last
-        }
-    };
+    let since = query.since(state.clock.now())?;
+    let turn = state.turns.parity()?;
     state.serving.sampler.flush().await;
     let catalogue = state.catalogues.current();
     for source in &catalogue.plan.sources {
@@ -85,15 +86,35 @@ pub(super) async fn check(
             .map_err(|detail| Problem::unavailable("ARCHIVE_BEHIND", detail))?;
     }
     let views: Vec<Arc<ViewPlan>> = catalogue.versions.iter().map(|version| version.view.clone()).collect();
-    let folder = state.folder.clone();
-    let checked = tokio::task::spawn_blocking(move || {
-        let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder));
-        let watch = Watch::new(&|_| {}, &|| false);
-        parity::check(&archive, &lookups, since, &views, parity::HELD, watch)
-    });
-    let report = checked.await.expect("parity does not panic").map_err(|error| Problem::internal(&error))?;
+    let report = checked(state.folder.clone(), since, views, turn).await.map_err(|error| Problem::internal(&error))?;
     tell(&report, &state.metrics);
     Ok(Json(view(&report)))
+}
+
+impl ParityQuery {
+    fn since(&self, now: EventTime) -> Result<EventTime, Problem> {
+        let Some(last) = &self.last else { return Ok(EventTime::MIN) };
+        let last: Micros =
+            last.parse().map_err(|error| Problem::bad_request("INVALID_QUERY", format_args!("`last`: {error}")))?;
+        Ok(now - last)
+    }
+}
+
+/// Checks on a thread of its own, which stops and gives the turn back soon after this is dropped.
+async fn checked(
+    folder: Folder,
+    since: EventTime,
+    views: Vec<Arc<ViewPlan>>,
+    turn: Turn,
+) -> Result<Report, parity::Error> {
+    let handle = Handle::default();
+    let _waiting = handle.waiting();
+    let checked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder));
+        handle.watched(|watch| parity::check(&archive, &lookups, since, &views, parity::HELD, watch))
+    });
+    checked.await.expect("parity does not panic")
 }
 
 /// Of features that are no longer there nothing stays behind.

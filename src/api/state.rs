@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::{Access, Jobs, Lanes, Limits, Phase};
+use crate::api::{Access, Jobs, Lanes, Limits, Phase, Turns};
 use crate::archive;
 use crate::batch::Resources;
 use crate::clock::Clock;
@@ -48,6 +48,7 @@ pub struct Parts {
     pub access: Access,
     pub limits: Limits,
     pub lanes: Lanes,
+    pub turns: Turns,
     /// Partitions of topics that an apply creates.
     pub partitions: u32,
 }

@@ -185,17 +185,23 @@ pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Wor
 
 /// List training sets
 #[utoipa::path(get, operation_id = "list_training_sets", path = "/v1/training-sets", tag = "training sets",
-    responses((status = 200, description = "The newest first", body = JobList)))]
-pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?))
+    responses((status = 200, description = "The newest first; for a limited key, of its services", body = JobList)))]
+pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
+    Ok(Json(state.jobs.list(KIND).await?.only(|job| caller.reads_service(job.service()))))
 }
 
 /// Show one training set
 #[utoipa::path(get, operation_id = "show_training_set", path = "/v1/training-sets/{id}", tag = "training sets", params(("id" = String, Path)), responses(
     (status = 200, description = "The job", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
-    Ok(Json(state.jobs.get(KIND, &id).await?))
+pub(super) async fn show(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Problem> {
+    let job = state.jobs.get(KIND, &id).await?;
+    caller.require_service(job.service())?;
+    Ok(Json(job))
 }
 
 /// Cancel a training set

@@ -98,6 +98,7 @@ pub fn check(
     for pass in 0..passes {
         let mut by_version: Vec<Vec<LoggedLookup>> = vec![Vec::new(); versions.len()];
         for file in files.clone() {
+            watch.at(pass, passes)?;
             let of_pass = file?.into_iter().filter(|lookup| lookup.entity.hash() % passes as u64 == pass as u64);
             of_pass.for_each(|it| version_of(&it, versions).into_iter().for_each(|at| by_version[at].push(it.clone())));
         }

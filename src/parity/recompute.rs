@@ -12,7 +12,7 @@ use crate::kernel::time::EventTime;
 use crate::kernel::value::Value;
 use crate::offline::{Archive, LoggedLookup, Pinned, Scope};
 use crate::parity::{Difference, EXAMPLES, Error, Report, Unchecked};
-use crate::telemetry::Watch;
+use crate::telemetry::{Cancelled, Watch};
 
 /// A lookup that can be compared, with the values that it gave.
 struct Served {
@@ -36,8 +36,7 @@ pub(super) fn check_version(
     let watch = watch.part(0.5, 1.0);
     let entities = by_entity.len();
     for (index, (entity, served)) in by_entity.into_iter().enumerate() {
-        watch.at(index, entities)?;
-        compare(&history, &entity, served, report);
+        compare(&history, &entity, served, report, || watch.at(index, entities))?;
     }
     watch.at(entities, entities).map_err(Error::from)
 }
@@ -102,16 +101,25 @@ fn history(
     Ok(history)
 }
 
-/// In an order in which offsets grow where they can: where one set of offsets is past another, so is its sum.
-fn compare(history: &History, entity: &EntityKey, mut served: Vec<Served>, report: &mut Report) {
+/// In an order in which offsets grow where they can: where one set of offsets is past another, so is its sum. `go_on` is
+/// asked before each lookup, of which one entity may have many.
+fn compare(
+    history: &History,
+    entity: &EntityKey,
+    mut served: Vec<Served>,
+    report: &mut Report,
+    go_on: impl Fn() -> Result<(), Cancelled>,
+) -> Result<(), Cancelled> {
     let progress = |it: &Served| it.lookup.offsets.iter().map(|(_, offset)| u128::from(*offset)).sum::<u128>();
     served.sort_by_cached_key(|it| (progress(it), it.lookup.as_of));
     let view = history.view();
     let mut walk = history.folded(entity);
     for Served { lookup, values } in served {
+        go_on()?;
         let recomputed = read(view, &[walk.below(&lookup.offsets)], lookup.as_of).values;
         report.compare(view, &lookup, &values, &recomputed);
     }
+    Ok(())
 }
 
 impl Report {

@@ -20,6 +20,15 @@ struct Told {
     left: AtomicBool,
 }
 
+/// Stops a job when it is dropped: nobody waits for it any more.
+pub(in crate::api) struct Waiting(Handle);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// How fast a job goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
@@ -47,6 +56,11 @@ impl Handle {
     /// An error where the job was cancelled, be it before its turn came.
     pub fn check(&self) -> Result<(), String> {
         if self.is_cancelled() { Err(Cancelled.to_string()) } else { Ok(()) }
+    }
+
+    /// For work that is done for one caller alone.
+    pub(in crate::api) fn waiting(&self) -> Waiting {
+        Waiting(self.clone())
     }
 
     pub(super) fn cancel(&self) {
@@ -98,6 +112,15 @@ mod tests {
         assert!(stopped.is_ok());
         let pace = Pace { rows: 80, rows_per_second: 20.0, seconds_left: Some(12.0) };
         assert_eq!(handle.pace(EventTime::unchecked(5_000_000)), Some(pace));
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_any_more_is_told_to_stop() {
+        let handle = Handle::default();
+        let waiting = handle.waiting();
+        assert!(handle.watched(|watch| watch.at(0, 2)).is_ok());
+        drop(waiting);
+        assert_eq!(handle.watched(|watch| watch.at(1, 2)), Err(Cancelled));
     }
 
     #[test]

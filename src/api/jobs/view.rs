@@ -74,6 +74,11 @@ impl JobView {
         self.result.as_ref()
     }
 
+    /// The feature view that it is of, where the job has one.
+    pub(in crate::api) fn view(&self) -> &str {
+        self.request["view"].as_str().unwrap_or_default()
+    }
+
     pub(in crate::api) fn is_done(&self) -> bool {
         self.state == JobState::Done.as_str()
     }
@@ -82,5 +87,11 @@ impl JobView {
 impl JobList {
     pub(super) fn new(jobs: Vec<JobView>) -> JobList {
         JobList { jobs }
+    }
+
+    /// Without the jobs that are none of the caller's business.
+    pub(in crate::api) fn only(mut self, is_seen: impl Fn(&JobView) -> bool) -> JobList {
+        self.jobs.retain(is_seen);
+        self
     }
 }

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use freshet::kernel::time::EventTime;
 use freshet::kernel::value::Value;
 use freshet::offline::LoggedLookup;
 use freshet::parity::{self, Report, Tally, Unchecked};
+use freshet::telemetry::Watch;
 
 use super::{Record, Shop, click, time, unwatched};
 
@@ -83,6 +85,32 @@ fn passes_over_some_of_the_entities_find_what_one_over_all_does() {
         let counts =
             |report: &Report| (report.lookups, report.values, report.features.clone(), report.unchecked.clone());
         assert_eq!(counts(&passes), counts(&whole), "{held} at once");
+    }
+}
+
+#[test]
+fn a_check_ends_at_whichever_step_it_hears_that_nobody_waits_any_more() {
+    let shop = Shop::new();
+    shop.archive(&records());
+    let lookups = [(3, "10:15:00"), (5, "10:30:00")].map(|(folded, at)| lookup(&shop, &records(), folded, at));
+    shop.lookups.append(&lookups).expect("appended");
+    let check = |patience: usize| {
+        let steps = Cell::new(0);
+        let is_gone = || {
+            steps.set(steps.get() + 1);
+            steps.get() > patience
+        };
+        let watch = Watch::new(&|_| {}, &is_gone);
+        let found = parity::check(&shop.archive, &shop.lookups, EventTime::MIN, &[view(&shop)], parity::HELD, watch);
+        (found, steps.get())
+    };
+    let (whole, steps) = check(usize::MAX);
+    assert_eq!(whole.expect("checked").lookups, 2);
+    assert!(steps >= 6, "two passes over a file, a commit, two lookups and the end: {steps}");
+    for patience in 0..steps {
+        let (found, asked) = check(patience);
+        assert!(matches!(found, Err(parity::Error::Cancelled(_))), "{patience}: {found:?}");
+        assert_eq!(asked, patience + 1);
     }
 }
 

@@ -174,6 +174,43 @@ async fn a_key_reads_its_services_and_feeds_its_sources_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_limited_key_sees_the_jobs_of_its_services_and_checks_nobodys_values() {
+    let shop = Service::busy_shop().await;
+    let admin = closed(&shop.api).await;
+    let limited = json!({ "name": "shelf", "scopes": ["read"], "services": ["shelf"] });
+    let limited = shop.api.with_key(&key(&admin, limited).await);
+    let id = |begun: &Answer| begun.json()["id"].as_str().expect("an id").to_owned();
+    let cut = async |service: &str, spine: &str| {
+        id(&admin.send(&format!("/v1/training-sets?service={service}"), "text/csv", spine).await)
+    };
+    let own_set = cut("shelf", "item_id,event_timestamp\n7,2026-01-01T13:00:00Z\n").await;
+    let another_set = cut("recommender", "user_id,event_timestamp\nu1,2026-01-01T13:00:00Z\n").await;
+    let fill = async |view: &str| {
+        let wanted =
+            json!({ "view": view, "from": "2026-01-01T10:00:00Z", "to": "2026-01-01T11:00:00Z", "every": "1h" });
+        id(&admin.post("/v1/backfills", &wanted).await)
+    };
+    let (own_fill, another_fill) = (fill("popularity").await, fill("activity").await);
+    for (jobs, own, another) in
+        [("/v1/training-sets", own_set, another_set), ("/v1/backfills", own_fill, another_fill)]
+    {
+        let listed = limited.get(jobs).await.json();
+        let ids: Vec<&Value> = listed["jobs"].as_array().expect("a list").iter().map(|job| &job["id"]).collect();
+        assert_eq!(ids, [own.as_str()], "{jobs}");
+        assert_eq!(admin.get(jobs).await.json()["jobs"].as_array().map(Vec::len), Some(2));
+        assert_eq!(limited.get(&format!("{jobs}/{own}")).await.status, 200);
+        let refused = problem(&limited.get(&format!("{jobs}/{another}")).await);
+        assert!(refused.starts_with("403 BEYOND_KEY: key `shelf` is limited to `shelf`, and "), "{refused}");
+    }
+    expect![[r#"
+        403 BEYOND_KEY: a parity check shows values of every service, and key `shelf` is limited to `shelf`: ask with a key that is not limited
+    "#]]
+    .assert_eq(&problem(&limited.post("/v1/parity", &Value::Null).await));
+    assert_eq!(admin.post("/v1/parity", &Value::Null).await.json()["different"], 0);
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn only_an_administrator_replays_history() {
     let shop = Service::shop().await;
     let admin = closed(&shop.api).await;
