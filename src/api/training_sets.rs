@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,8 +16,8 @@ use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::jobs::{Handle, JobList, JobView, Work};
 use crate::api::path::Path;
-use crate::api::problem::{Problem, chain};
-use crate::offline::{Folder, Format, KeptSpine, SpineFormat, convert};
+use crate::api::problem::Problem;
+use crate::offline::{Format, KeptSpine, SpineFormat};
 use crate::registry;
 
 use again::Earlier;
@@ -25,6 +25,7 @@ use cut::{Asked, Recorded, forget, in_folder};
 
 mod again;
 mod cut;
+mod rows;
 
 pub(super) const KIND: &str = "training_set";
 
@@ -236,26 +237,7 @@ pub(super) async fn data(
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }
-    let read = tokio::task::spawn_blocking(move || rendered(&state.folder, &id, query.format)).await;
-    let bytes = read
-        .expect("reading a training set does not panic")
-        .map_err(|detail| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail))?;
-    let content_type = match query.format {
-        FormatName::Parquet => "application/vnd.apache.parquet",
-        FormatName::Csv => "text/csv",
-        FormatName::Arrow => "application/vnd.apache.arrow.file",
-    };
-    Ok(([(header::CONTENT_TYPE, content_type)], Body::from(bytes)).into_response())
-}
-
-/// The stored Parquet as it is, or written once more in another format and kept beside it.
-fn rendered(folder: &Folder, id: &str, format: FormatName) -> Result<Bytes, String> {
-    let (stored, wanted) = (stored_path(id, FormatName::Parquet), stored_path(id, format));
-    let read = || folder.get(&wanted).map_err(|error| chain(&error));
-    if stored != wanted && read()?.is_none() {
-        convert(folder, &stored, &wanted, format.format()).map_err(|error| chain(&error))?;
-    }
-    read()?.ok_or_else(|| format!("the training set is gone from {}", folder.place_of(&wanted)))
+    rows::answer(&state, &id, query.format).await
 }
 
 fn stored_path(id: &str, format: FormatName) -> String {
@@ -268,6 +250,14 @@ impl FormatName {
             FormatName::Parquet => Format::Parquet,
             FormatName::Csv => Format::Csv,
             FormatName::Arrow => Format::Arrow,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            FormatName::Parquet => "application/vnd.apache.parquet",
+            FormatName::Csv => "text/csv",
+            FormatName::Arrow => "application/vnd.apache.arrow.file",
         }
     }
 

@@ -11,6 +11,7 @@ use crate::api::problem::Problem;
 #[derive(Clone, Default)]
 pub struct Turns {
     parity: Arc<Mutex<()>>,
+    conversion: Arc<Mutex<()>>,
 }
 
 /// Until it is dropped nobody else has one of its kind. Whoever works on a thread of its own takes it along.
@@ -23,6 +24,11 @@ impl Turns {
             let detail = "a parity check is under way in this process: ask again when it has ended";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "PARITY_UNDER_WAY", detail)
         })
+    }
+
+    /// To write a table in another format; waits while somebody has it.
+    pub(super) async fn conversion(&self) -> Turn {
+        self.conversion.clone().lock_owned().await
     }
 }
 

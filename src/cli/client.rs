@@ -1,6 +1,7 @@
 //! Calls to a running service. The only file that knows the HTTP client.
 
 use std::fmt;
+use std::io::Write;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
@@ -59,7 +60,16 @@ impl Client {
         self.call("GET", path, query, Body::None).await
     }
 
-    /// The bytes of a successful answer. A problem answer becomes an error with all its mistakes.
+    /// Writes the bytes of a successful answer as they come.
+    pub async fn save(&self, path: &str, query: &[(&str, String)], to: &mut impl Write) -> anyhow::Result<()> {
+        let mut answer = self.answer("GET", path, query, Body::None).await?;
+        while let Some(bytes) = answer.chunk().await.with_context(|| self.broken_off())? {
+            to.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a successful answer.
     pub async fn bytes(
         &self,
         method: &str,
@@ -67,6 +77,18 @@ impl Client {
         query: &[(&str, String)],
         body: Body,
     ) -> anyhow::Result<Vec<u8>> {
+        let answer = self.answer(method, path, query, body).await?;
+        Ok(answer.bytes().await.with_context(|| self.broken_off())?.to_vec())
+    }
+
+    /// A successful answer, of which the body is still to come. A problem becomes an error with all its mistakes.
+    async fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, String)],
+        body: Body,
+    ) -> anyhow::Result<reqwest::Response> {
         let method = method.parse().expect("commands name real methods");
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
         if let Some(Key(text)) = &self.key {
@@ -79,11 +101,15 @@ impl Client {
         };
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
-        let bytes = response.bytes().await.with_context(|| format!("{} broke off its answer", self.base))?;
-        if !status.is_success() {
-            bail!("{}", problem_text(&bytes).unwrap_or_else(|| format!("{} answered {status} to {path}", self.base)));
+        if status.is_success() {
+            return Ok(response);
         }
-        Ok(bytes.to_vec())
+        let bytes = response.bytes().await.with_context(|| self.broken_off())?;
+        bail!("{}", problem_text(&bytes).unwrap_or_else(|| format!("{} answered {status} to {path}", self.base)));
+    }
+
+    fn broken_off(&self) -> String {
+        format!("{} broke off its answer", self.base)
     }
 
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {

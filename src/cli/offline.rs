@@ -1,5 +1,6 @@
 //! `freshet backfill`, `freshet training-set` and `freshet parity`: jobs over the archive.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -138,13 +139,22 @@ pub(super) async fn cut(client: &Client, query: &[(&str, String)], spine: &Path,
     let body = Body::Bytes { content_type: content_type(spine)?, bytes };
     let job = run_job(client, "/v1/training-sets", query, body).await?;
     let path = format!("/v1/training-sets/{}/data", output::cell(&job["id"]));
-    let data = client.bytes("GET", &path, &[("format", format.to_owned())], Body::None).await?;
-    // Written beside and renamed: a file of that name is always whole.
-    let partial = out.with_extension("partial");
-    let cannot = || format!("cannot write {}", out.display());
-    std::fs::write(&partial, data).with_context(cannot)?;
-    std::fs::rename(&partial, out).with_context(cannot)?;
+    save(client, &path, format, out).await.with_context(|| format!("cannot write {}", out.display()))?;
     Ok(job)
+}
+
+/// Written beside as it comes, and renamed: a file of that name is always whole.
+async fn save(client: &Client, path: &str, format: &str, out: &Path) -> anyhow::Result<()> {
+    let name = out.file_name().context("it is no name of a file")?;
+    let partial = out.with_file_name(format!(".{}.partial", name.display()));
+    let mut file = File::create(&partial)?;
+    let saved = client.save(path, &[("format", format.to_owned())], &mut file).await;
+    let saved = saved.and_then(|()| Ok(file.sync_all().and_then(|()| std::fs::rename(&partial, out))?));
+    if saved.is_err() {
+        // What is left of it is of no use; that it stays would harm nobody.
+        let _ = std::fs::remove_file(&partial);
+    }
+    saved
 }
 
 pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCode> {

@@ -5,11 +5,14 @@
 //! the same path exactly one succeeds, in any process. A process that dies in between leaves at most files whose
 //! names begin with a dot, which nothing lists.
 //!
-//! It blocks, from any thread: what is remote runs on a thread of its own. Files are read whole: each was in memory when
-//! it was written, and a request for a part costs more than the columns that a reader leaves aside.
+//! It blocks, from any thread: what is remote runs on a thread of its own. Files are read whole where they were in memory
+//! when they were written: a request for a part costs more than the columns that a reader leaves aside. A table that was
+//! written bit by bit is read in parts.
 
+use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +49,9 @@ enum Place {
     Disk(Disk),
     Remote(Arc<Remote>),
 }
+
+/// Large enough that a request to an object store is worth it, small enough for many readers at once.
+const PART_BYTES: u64 = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
@@ -98,6 +104,38 @@ impl Folder {
         match &self.0.place {
             Place::Disk(disk) => disk.get(path),
             Place::Remote(remote) => remote.get(path),
+        }
+    }
+
+    /// How many bytes a file has. `None`: there is none.
+    pub fn size(&self, path: &str) -> Result<Option<u64>, Error> {
+        match &self.0.place {
+            Place::Disk(disk) => disk.size(path),
+            Place::Remote(remote) => remote.size(path),
+        }
+    }
+
+    /// Part of a file, all of it below the file's size.
+    pub fn part(&self, path: &str, part: Range<u64>) -> Result<Bytes, Error> {
+        match &self.0.place {
+            Place::Disk(disk) => disk.part(path, part),
+            Place::Remote(remote) => remote.part(path, part),
+        }
+    }
+
+    /// The parts that a file of so many bytes is best read in, one after the other.
+    pub fn parts(size: u64) -> impl Iterator<Item = Range<u64>> {
+        (0..size.div_ceil(PART_BYTES)).map(move |number| {
+            let start = number * PART_BYTES;
+            start..size.min(start + PART_BYTES)
+        })
+    }
+
+    /// A file as one of this machine's, for whoever reads here and there in it. `None`: there is none.
+    pub(super) fn local(&self, path: &str) -> Result<Option<File>, Error> {
+        match &self.0.place {
+            Place::Disk(disk) => disk.open(path),
+            Place::Remote(_) => self.size(path)?.map(|size| self.fetched(path, size)).transpose(),
         }
     }
 
@@ -163,6 +201,18 @@ impl Folder {
             Place::Disk(disk) => disk.delete(path),
             Place::Remote(remote) => remote.delete(path),
         }
+    }
+
+    /// A copy without a name, which is gone once it is closed, be it by the end of the process.
+    fn fetched(&self, path: &str, size: u64) -> Result<File, Error> {
+        let place = std::env::temp_dir().join(format!("freshet-{}", self.unique()));
+        let failed = |source| Error::Io { doing: "write", path: place.clone(), source };
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&place).map_err(failed)?;
+        fs::remove_file(&place).map_err(failed)?;
+        for part in Folder::parts(size) {
+            file.write_all(&self.part(path, part)?).map_err(failed)?;
+        }
+        Ok(file)
     }
 
     /// A store that ignores the condition of a put would let two archivers overwrite each other's commits.

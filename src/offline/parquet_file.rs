@@ -33,8 +33,9 @@ pub(super) fn encode_sorted(batch: &RecordBatch, columns: usize) -> Result<Vec<u
     writer.finish()
 }
 
-pub(super) fn read(bytes: Bytes) -> Result<Reader, ArrowError> {
-    Ok(ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(BATCH_ROWS).build()?)
+/// All columns, of bytes or of a file on this machine.
+pub(super) fn read(file: impl ChunkReader + 'static) -> Result<Reader, ArrowError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS).build()?)
 }
 
 /// Decodes no other column; one that is not there is left out.

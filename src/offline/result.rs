@@ -52,10 +52,11 @@ impl ResultWriter {
     }
 }
 
-/// Writes the Parquet table at `stored` once more, in another format, to `path`.
+/// Writes the Parquet table at `stored` once more, in another format, to `path`: a batch at a time, however large it is.
 pub fn convert(folder: &Folder, stored: &str, path: &str, format: Format) -> Result<(), Error> {
     let damaged = |error: ArrowError| Error::damaged(stored, error);
-    let batches = parquet_file::read(folder.read(stored)?).map_err(damaged)?;
+    let file = folder.local(stored)?.ok_or_else(|| Error::damaged(stored, "it is gone"))?;
+    let batches = parquet_file::read(file).map_err(damaged)?;
     let mut writer = ResultWriter::create(folder, path, format, batches.schema())?;
     for batch in batches {
         writer.write(&batch.map_err(damaged)?)?;

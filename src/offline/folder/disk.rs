@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -62,6 +64,23 @@ impl Disk {
     pub fn get(&self, path: &str) -> Result<Option<Bytes>, Error> {
         let target = self.path(path);
         Ok(self.perform("read", &target, || absent_is_none(fs::read(&target)))?.map(Bytes::from))
+    }
+
+    pub fn open(&self, path: &str) -> Result<Option<File>, Error> {
+        let target = self.path(path);
+        self.perform("read", &target, || absent_is_none(File::open(&target)))
+    }
+
+    pub fn size(&self, path: &str) -> Result<Option<u64>, Error> {
+        let target = self.path(path);
+        Ok(self.perform("read", &target, || absent_is_none(fs::metadata(&target)))?.map(|found| found.len()))
+    }
+
+    pub fn part(&self, path: &str, part: Range<u64>) -> Result<Bytes, Error> {
+        let target = self.path(path);
+        let mut bytes = vec![0; (part.end - part.start) as usize];
+        self.perform("read", &target, || File::open(&target)?.read_exact_at(&mut bytes, part.start))?;
+        Ok(bytes.into())
     }
 
     pub fn list(&self, path: &str) -> Result<Vec<String>, Error> {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -108,6 +109,21 @@ impl Remote {
         let Some(first) = paths.first() else { return Ok(Vec::new()) };
         let requests: Vec<_> = paths.iter().map(|path| read(self.store.clone(), self.location(path))).collect();
         self.call("read", first, stream::iter(requests).buffered(GETS).try_collect())
+    }
+
+    pub fn size(&self, path: &str) -> Result<Option<u64>, Error> {
+        let (store, location) = (self.store.clone(), self.location(path));
+        self.call("read", path, async move {
+            match store.head(&location).await {
+                Ok(found) => Ok(Some(found.size)),
+                Err(error) => absent_is_none(error),
+            }
+        })
+    }
+
+    pub fn part(&self, path: &str, part: Range<u64>) -> Result<Bytes, Error> {
+        let (store, location) = (self.store.clone(), self.location(path));
+        self.call("read", path, async move { store.get_range(&location, part).await })
     }
 
     pub fn list(&self, path: &str) -> Result<Vec<String>, Error> {

@@ -1,5 +1,6 @@
 //! What a folder promises, wherever it is: one suite, on disk and on an object store.
 
+use std::io::{Read, Seek};
 use std::path::Path as DiskPath;
 use std::sync::Barrier;
 
@@ -38,7 +39,6 @@ impl Bucket {
 
 /// The client of the stores knows no buckets.
 fn put_bucket(endpoint: &str, name: &str) {
-    use std::io::Read;
     let address = endpoint.strip_prefix("http://").expect("the store of the tests has no TLS");
     let mut stream = std::net::TcpStream::connect(address).expect("the store answers");
     let request = format!("PUT /{name} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -58,6 +58,7 @@ fn conforms(open: impl Fn(&str) -> Folder + Sync) {
     several_files_are_read_in_the_order_they_are_asked_for(&open("several"));
     an_output_replaces_what_was_there_once_it_is_published(&open("output"));
     an_output_of_many_parts_arrives_whole(&open("large"));
+    the_parts_of_a_file_are_the_whole_of_it(&open("parts"));
     a_kill_at_any_operation_leaves_the_whole_file_or_none(&open);
 }
 
@@ -154,6 +155,25 @@ fn an_output_of_many_parts_arrives_whole(folder: &Folder) {
     (0..12).for_each(|number| dropped.write_all(&part(number)).expect("written"));
     drop(dropped);
     assert_eq!(folder.get("dropped").expect("read"), None);
+}
+
+fn the_parts_of_a_file_are_the_whole_of_it(folder: &Folder) {
+    let bytes: Vec<u8> = (0..10_000_019_u32).map(|place| (place % 251) as u8).collect();
+    for (path, bytes) in [("empty", &b""[..]), ("small", &b"whole"[..]), ("large", &bytes[..])] {
+        folder.create(path, bytes).expect("created");
+        let size = folder.size(path).expect("asked").expect("there is one");
+        assert_eq!(size, bytes.len() as u64);
+        let parts: Vec<Bytes> = Folder::parts(size).map(|part| folder.part(path, part).expect("read")).collect();
+        assert_eq!(parts.len(), bytes.len().div_ceil(4 << 20), "{path}");
+        assert!(parts.concat() == bytes, "{path} is another in parts");
+        let mut read = Vec::new();
+        let mut local = folder.local(path).expect("opened").expect("there is one");
+        local.rewind().and_then(|()| local.read_to_end(&mut read)).expect("read");
+        assert!(read == bytes, "{path} is another on this machine");
+    }
+    assert_eq!(folder.size("nothing").expect("asked"), None);
+    assert!(folder.local("nothing").expect("asked").is_none());
+    assert!(folder.part("nothing", 0..1).is_err());
 }
 
 fn a_kill_at_any_operation_leaves_the_whole_file_or_none(open: &impl Fn(&str) -> Folder) {

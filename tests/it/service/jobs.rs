@@ -46,7 +46,9 @@ async fn a_training_set_is_cut_from_a_csv_spine_and_read_back() {
         u3,2026-01-01T13:00:00Z,false,0,0.0,,[],0
     "#]]
     .assert_eq(&csv.text());
-    let parquet = shop.api.get(&data).await.body;
+    let answer = shop.api.get(&data).await;
+    assert_eq!(answer.header("content-length"), answer.body.len().to_string(), "a file that was cut off can be told");
+    let parquet = answer.body;
     assert!(parquet.starts_with(b"PAR1"), "Parquet unless asked otherwise");
     assert!(shop.api.get(&format!("{data}?format=arrow")).await.body.starts_with(b"ARROW1"));
     assert_eq!(shop.api.get("/v1/training-sets").await.json(), json!({ "jobs": [job] }));

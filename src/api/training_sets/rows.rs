@@ -1,0 +1,75 @@
+//! The rows of a training set on their way out, a part of the file at a time: a set of any size is handed out in little
+//! memory, and one that nobody reads on is read no further.
+
+use std::ops::Range;
+
+use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+
+use crate::api::State;
+use crate::api::problem::Problem;
+use crate::api::training_sets::{FormatName, stored_path};
+use crate::offline::{Error, Folder, convert};
+
+/// The stored Parquet as it is, or written once more in another format and kept beside it.
+pub(super) async fn answer(state: &State, id: &str, format: FormatName) -> Result<Response, Problem> {
+    let path = stored_path(id, format);
+    let mut size = size(&state.folder, &path).await?;
+    if size.is_none() && !matches!(format, FormatName::Parquet) {
+        size = converted(state, id, format).await?;
+    }
+    let gone = || {
+        let detail = format!("the training set is gone from {}", state.folder.place_of(&path));
+        tracing::error!(detail, "a request failed");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
+    };
+    let size = size.ok_or_else(gone)?;
+    // With its length known, whoever reads can tell a file that was cut off.
+    let headers = [(header::CONTENT_TYPE, format.content_type().to_owned()), (header::CONTENT_LENGTH, size.to_string())];
+    Ok((headers, body(&state.folder, path, size)).into_response())
+}
+
+async fn size(folder: &Folder, path: &str) -> Result<Option<u64>, Problem> {
+    let path = path.to_owned();
+    in_folder(folder, move |folder| folder.size(&path)).await.map_err(|error| Problem::internal(&error))
+}
+
+/// Goes on to its end if the caller leaves: the next one will want it.
+async fn converted(state: &State, id: &str, format: FormatName) -> Result<Option<u64>, Problem> {
+    let (stored, wanted) = (stored_path(id, FormatName::Parquet), stored_path(id, format));
+    let turn = state.turns.conversion().await;
+    let conversion = move |folder: &Folder| {
+        let _turn = turn;
+        // Whoever had the turn before may have written it.
+        if folder.size(&wanted)?.is_none() {
+            convert(folder, &stored, &wanted, format.format())?;
+        }
+        folder.size(&wanted)
+    };
+    in_folder(&state.folder, conversion).await.map_err(|error| Problem::internal(&error))
+}
+
+fn body(folder: &Folder, path: String, size: u64) -> Body {
+    let folder = folder.clone();
+    let part = move |part: Range<u64>| {
+        let (folder, path) = (folder.clone(), path.clone());
+        async move { in_folder(&folder, move |folder| folder.part(&path, part)).await }
+    };
+    let told = |read: &Result<Bytes, Error>| {
+        if let Err(error) = read {
+            tracing::warn!(%error, "the answer with a training set was broken off");
+        }
+    };
+    Body::from_stream(stream::iter(Folder::parts(size)).then(part).inspect(told))
+}
+
+/// Does what blocks with the folder.
+async fn in_folder<T: Send + 'static>(
+    folder: &Folder,
+    act: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let folder = folder.clone();
+    tokio::task::spawn_blocking(move || act(&folder)).await.expect("files do not panic")
+}
