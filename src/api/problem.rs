@@ -144,7 +144,14 @@ impl From<serving::Error> for Problem {
             serving::Error::NotOnline(_) => Problem::bad_request("NOT_ONLINE", error),
             serving::Error::Rebuilding(_) => Problem::unavailable("REBUILDING", error),
             serving::Error::Store(inner) if inner.is_transient() => Problem::unavailable("STORE_UNAVAILABLE", error),
-            serving::Error::Store(_) | serving::Error::Row { .. } => Problem::internal(&error),
+            serving::Error::Store(_) => Problem::internal(&error),
+            serving::Error::Row { view, shard, .. } => {
+                tracing::error!(%view, shard = shard.0, detail = chain(&error), "a stored row cannot be read");
+                let detail = format_args!(
+                    "{error}, and a call is answered for all of its rows or for none: `freshet rebuild {view}` mends it"
+                );
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "ROW_DAMAGED", detail)
+            }
         }
     }
 }

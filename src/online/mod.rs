@@ -168,6 +168,9 @@ pub enum Error {
     Unavailable(String),
     #[error("the online store at {place} is damaged: {detail}")]
     Damaged { place: String, detail: String },
+    /// Others can be read.
+    #[error("the online store at {place} is damaged: a row of version {version} in shard {} cannot be read", .shard.0)]
+    DamagedRow { place: String, version: Fingerprint, shard: Shard },
     #[error("the online store at {place} is already in use by another process")]
     InUse { place: String },
     #[error("the online store at {place} cannot be used: {detail}")]

@@ -118,6 +118,10 @@ impl Redis {
         Error::Damaged { place: self.place.clone(), detail: format!("{what} cannot be read") }
     }
 
+    fn damaged_row(&self, row: &Wanted) -> Error {
+        Error::DamagedRow { place: self.place.clone(), version: row.version, shard: row.shard }
+    }
+
     /// What every shard keeps of a version, in the order of the shards.
     async fn controls(&self, version: Fingerprint) -> Result<Vec<(Shard, Control)>, Error> {
         try_join_all((0..self.keys.shards()).map(Shard).map(|shard| async move {
@@ -172,7 +176,7 @@ impl Redis {
         for row in rows {
             let (control, generation) = &controls[&(row.shard, row.version)];
             let fields: Vec<Value> = answers.by_ref().take(hashes).collect();
-            let parts = layout::decode_parts(fields, *generation).ok_or_else(|| self.damaged("a row"))?;
+            let parts = layout::decode_parts(fields, *generation).ok_or_else(|| self.damaged_row(row))?;
             found.push(Found { parts, control: control.clone() });
         }
         Ok(found)

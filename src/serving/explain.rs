@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::kernel::codec::Image;
+use crate::kernel::codec::{self, Image};
 use crate::kernel::engine::{Explanation, Read, Reading, explain};
 use crate::kernel::key::{EntityKey, PartId, Shard};
 use crate::kernel::plan::ViewPlan;
@@ -50,8 +50,7 @@ impl Serving {
     /// Of a request of one row, at the instant of its own.
     pub async fn explain(&self, catalogue: &Catalogue, request: &Request) -> Result<Explained, Error> {
         let Resolved { views, .. } = resolve::resolve(catalogue, request)?;
-        let keys = Distinct::of(&views).keys;
-        let mut stored = self.store.read(&keys).await?.into_iter();
+        let mut stored = self.stored(&views, &Distinct::of(&views)).await?.into_iter();
         let as_of = self.clock.now();
         let mut explained = Vec::with_capacity(views.len());
         for view in views {
@@ -74,7 +73,10 @@ impl Serving {
             return Err(Error::Rebuilding(plan.name.clone()));
         }
         let parts: &[(PartId, Image)] = row.as_ref().map_or(&[][..], |(_, row)| &row.parts[..]);
-        let damaged = |source| Error::Row { view: plan.name.clone(), source };
+        let damaged = |error: codec::Error| {
+            let (entity, _) = row.as_ref().expect("what is damaged is stored");
+            Error::Row { view: plan.name.clone(), shard: entity.shard(self.store.shards()), source: error.into() }
+        };
         let read = Read::of(plan, view.features.iter().copied(), as_of);
         Ok(ExplainedView {
             generation: catalogue.versions.iter().find(|it| it.view.rows == plan.rows).map_or(0, |it| it.generation),

@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 use crate::clock::Clock;
 use crate::kernel::codec;
 use crate::kernel::engine::{Read, Reading};
-use crate::kernel::key::{EntityKey, KeyPart};
+use crate::kernel::key::{EntityKey, KeyPart, Shard};
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
@@ -88,8 +88,8 @@ pub enum Error {
     Rebuilding(Name),
     #[error(transparent)]
     Store(#[from] online::Error),
-    #[error("a stored row of view `{view}` cannot be read")]
-    Row { view: Name, source: codec::Error },
+    #[error("a stored row of view `{view}` in shard {} cannot be read", .shard.0)]
+    Row { view: Name, shard: Shard, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 /// Answers lookups. Cheap to clone; a clone shares the store.
@@ -108,7 +108,7 @@ impl Serving {
     pub async fn lookup(&self, catalogue: &Catalogue, request: &Request) -> Result<Answer, Error> {
         let Resolved { views, columns } = resolve::resolve(catalogue, request)?;
         let distinct = Distinct::of(&views);
-        let stored = self.store.read(&distinct.keys).await?;
+        let stored = self.stored(&views, &distinct).await?;
         let as_of = self.clock.now();
         let mut stored = distinct.keys.iter().map(|(_, entity)| entity).zip(stored);
         let mut answered = Vec::with_capacity(views.len());
@@ -124,6 +124,15 @@ impl Serving {
             answered.push(ViewAnswer { plan, features, rows, readings });
         }
         Ok(Answer { as_of, views: answered, columns })
+    }
+
+    /// In the order of the keys. One row that cannot be read is told by its view, and is the whole call's failure.
+    async fn stored(&self, views: &[ResolvedView], distinct: &Distinct) -> Result<Vec<StoredRow>, Error> {
+        self.store.read(&distinct.keys).await.map_err(|error| {
+            let online::Error::DamagedRow { version, shard, .. } = error else { return error.into() };
+            let view = views.iter().find(|view| view.plan.rows == version).expect("a store reads what it is asked for");
+            Error::Row { view: view.plan.name.clone(), shard, source: error.into() }
+        })
     }
 
     /// Stored rows of one view, in their order.
@@ -143,7 +152,10 @@ impl Serving {
             if row.offsets.is_empty() {
                 return Err(Error::Rebuilding(view.name.clone()));
             }
-            let damaged = |source| Error::Row { view: view.name.clone(), source };
+            let damaged = |error: codec::Error| {
+                let shard = entity.shard(self.store.shards());
+                Error::Row { view: view.name.clone(), shard, source: error.into() }
+            };
             let images = || row.parts.iter().map(|(_, image)| image);
             readings.push(read.images(images()).map_err(damaged)?);
             if self.sampler.takes() {

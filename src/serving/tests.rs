@@ -63,6 +63,8 @@ struct Shelf {
     rows: HashMap<(Fingerprint, EntityKey), StoredRow>,
     asked: Mutex<Vec<usize>>,
     is_emptied: bool,
+    /// The version of which no row can be read.
+    damaged: Option<Fingerprint>,
 }
 
 const UNASKED: &str = "a lookup reads";
@@ -75,6 +77,10 @@ impl OnlineStore for Shelf {
 
     async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, online::Error> {
         self.asked.lock().expect("nobody panics").push(rows.len());
+        if let Some((version, _)) = rows.iter().find(|(version, _)| Some(*version) == self.damaged) {
+            let place = "the shelf".to_owned();
+            return Err(online::Error::DamagedRow { place, version: *version, shard: Shard(0) });
+        }
         let offsets = if self.is_emptied { Vec::new() } else { vec![(0, 3)] };
         let row = |row| StoredRow { offsets: offsets.clone(), ..self.rows.get(row).cloned().unwrap_or_default() };
         Ok(rows.iter().map(row).collect())
@@ -256,4 +262,21 @@ async fn a_shard_that_was_emptied_is_never_answered_with_empty_values() {
     assert!(matches!(&refused, Error::Rebuilding(view) if *view == *"recent"), "{refused}");
     let refused = serving.explain(&catalogue, &request(&["recent"], &["a"])).await.map(|_| ());
     assert!(matches!(refused, Err(Error::Rebuilding(_))));
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_fails_the_call_and_names_its_view_and_shard() {
+    let catalogue = catalogue();
+    let version = catalogue.plan.view("ever").expect("it is defined").rows;
+    let told_by_the_store = Shelf { damaged: Some(version), ..shelf(&catalogue) };
+    let mut found_when_read = shelf(&catalogue);
+    let row = found_when_read.rows.iter_mut().find(|((of, _), _)| *of == version).expect("it has rows").1;
+    row.parts[0].1.head = "another".into();
+    for shelf in [told_by_the_store, found_when_read] {
+        let (_, serving) = serving(shelf, at_noon(0));
+        let users = ["a", "b"];
+        serving.lookup(&catalogue, &request(&["recent"], &users)).await.expect("the other view is whole");
+        let failed = serving.lookup(&catalogue, &request(&["recent", "ever"], &users)).await.expect_err("damaged");
+        assert_eq!(failed.to_string(), "a stored row of view `ever` in shard 0 cannot be read");
+    }
 }

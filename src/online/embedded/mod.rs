@@ -242,12 +242,14 @@ impl Embedded {
     fn read_row(&self, view: &View, version: Fingerprint, entity: &EntityKey) -> Result<StoredRow, Error> {
         let shard = entity.shard(self.shards());
         let offsets = self.control(view, version, shard)?.told_offsets();
+        let damaged = || self.database.damaged_row(version, shard);
         let mut parts = Vec::new();
         for entry in view.prefix(Table::Heads, &layout::row_key(version, shard, entity)) {
             let (key, head) = entry?;
-            let part = layout::part_of(&key).ok_or_else(|| self.database.damaged("the key of a part"))?;
+            let part = layout::part_of(&key).ok_or_else(damaged)?;
+            let (_, head) = layout::decode_head(&head).ok_or_else(damaged)?;
             let body = view.get(Table::Bodies, &key)?.unwrap_or_default();
-            parts.push((part, Image { head: self.decode_head(&head)?.1, body, ids: Bytes::new() }));
+            parts.push((part, Image { head, body, ids: Bytes::new() }));
         }
         Ok(StoredRow { parts, offsets })
     }
@@ -296,6 +298,23 @@ mod tests {
             Embedded::open(folder.path(), Options { shards, ..SMALL }).expect("opened")
         };
         conformance::survives(open).await;
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_told_by_its_version_and_shard() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Embedded::open(folder.path(), SMALL).expect("a new store");
+        let (version, entity) = (Fingerprint(7), EntityKey::from_bytes(b"u1"));
+        let shard = entity.shard(store.shards());
+        let key = PartKey { version, entity: entity.clone(), part: PartId::Partition(0) };
+        let mut batch = store.database.batch();
+        batch.insert(Table::Heads, &layout::part_key(shard, &key), b"");
+        batch.commit().expect("written");
+        let others = [(version, EntityKey::from_bytes(b"u2")), (Fingerprint(8), entity.clone())];
+        assert_eq!(store.read(&others).await.expect("read"), [StoredRow::default(), StoredRow::default()]);
+        let damaged = store.read(&[(version, entity)]).await.expect_err("it is damaged");
+        let told = (version, shard);
+        assert!(matches!(damaged, Error::DamagedRow { version, shard, .. } if (version, shard) == told), "{damaged}");
     }
 
     #[test]
