@@ -177,7 +177,7 @@ fn differences(result: &Value) -> Option<String> {
     Some(output::table(&columns, rows.map(|row| columns.map(|name| output::cell(&row[name])).to_vec())))
 }
 
-/// The report in lines for people: one for each feature that differs, and the sums.
+/// The report in lines for people: a table of the features, some differences, why rows are unchecked, and the sums.
 pub(super) fn parity_table(report: &Value) -> String {
     let features = report["features"].as_array().into_iter().flatten();
     let columns = ["feature", "compared", "different", "unchecked"];
@@ -185,6 +185,10 @@ pub(super) fn parity_table(report: &Value) -> String {
     let mut text = output::table(&columns, rows);
     for example in report["examples"].as_array().into_iter().flatten() {
         text.push_str(&format!("\n{}", output::cell(example)));
+    }
+    for unchecked in report["reasons"].as_array().into_iter().flatten() {
+        let [view, reason] = ["view", "reason"].map(|name| output::cell(&unchecked[name]));
+        text.push_str(&format!("\n{} rows of {view} are unchecked: {reason}", unchecked["rows"]));
     }
     let sums = ["compared", "different", "unchecked"].map(|name| format!("{} {name}", report[name]));
     format!("{text}\n{} values of {} lookups", sums.join(", "), report["lookups"])
@@ -244,4 +248,30 @@ fn result_format(out: &Path) -> anyhow::Result<&'static str> {
 
 fn extension(path: &Path) -> &str {
     path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_report_says_of_each_view_why_rows_are_unchecked() {
+        let report = json!({
+            "lookups": 5, "compared": 2, "different": 1, "unchecked": 3,
+            "features": [{ "feature": "visits:visits", "compared": 2, "different": 1, "unchecked": 3 }],
+            "reasons": [{ "view": "visits", "reason": "not archived yet", "rows": 2 },
+                        { "view": "visits", "reason": "its version was dropped", "rows": 1 }],
+            "examples": ["visits:visits of user_id=u1 at 2026-01-01T12:00:00Z: served 3, recomputed 2"],
+        });
+        expect![[r#"
+             FEATURE        COMPARED  DIFFERENT  UNCHECKED
+             visits:visits  2         1          3
+            visits:visits of user_id=u1 at 2026-01-01T12:00:00Z: served 3, recomputed 2
+            2 rows of visits are unchecked: not archived yet
+            1 rows of visits are unchecked: its version was dropped
+            2 compared, 1 different, 3 unchecked values of 5 lookups"#]]
+        .assert_eq(&parity_table(&report));
+    }
 }
