@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{Mutex, watch};
 
+use crate::api::jobs::JobView;
 use crate::api::problem::Problem;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Plan;
@@ -146,22 +147,23 @@ impl Caller {
         self.require_named("feature service", service, |key| &key.services)
     }
 
-    /// For what is of a view and of no service: one of the services that the caller reads has to read it too.
-    pub fn require_view(&self, plan: &Plan, view: &str) -> Result<(), Problem> {
-        let Some(key) = self.limited().filter(|_| !self.reads_view(plan, view)) else { return Ok(()) };
+    /// A job is of a service, or of a view that one of the services has to read.
+    pub fn require_job(&self, plan: &Plan, job: &JobView) -> Result<(), Problem> {
+        match job.service() {
+            Some(service) => self.require_service(service),
+            None => self.require_view(plan, job.view().unwrap_or_default()),
+        }
+    }
+
+    fn require_view(&self, plan: &Plan, view: &str) -> Result<(), Problem> {
+        let Some(key) = self.limited() else { return Ok(()) };
+        let mut services = plan.services.iter().filter(|service| key.services.contains(&service.name));
+        if services.any(|service| service.features.iter().any(|feature| feature.view == *view)) {
+            return Ok(());
+        }
         let detail =
             format!("key `{}` is limited to {}, and none of it reads view `{view}`", key.name, names(&key.services));
         Err(beyond(detail))
-    }
-
-    pub fn reads_service(&self, service: &str) -> bool {
-        self.require_service(service).is_ok()
-    }
-
-    pub fn reads_view(&self, plan: &Plan, view: &str) -> bool {
-        let Some(key) = self.limited() else { return true };
-        let mut services = plan.services.iter().filter(|service| key.services.contains(&service.name));
-        services.any(|service| service.features.iter().any(|feature| feature.view == *view))
     }
 
     pub fn require_source(&self, source: &str) -> Result<(), Problem> {

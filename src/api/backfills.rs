@@ -166,8 +166,7 @@ fn run(
 #[utoipa::path(get, operation_id = "list_backfills", path = "/v1/backfills", tag = "backfills",
     responses((status = 200, description = "The newest first; for a limited key, of views that its services read", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
-    let plan = state.catalogues.current().served.clone();
-    Ok(Json(state.jobs.list(KIND).await?.only(|job| caller.reads_view(&plan, job.view()))))
+    Ok(Json(state.jobs.list(KIND).await?.seen_by(&caller, &state.catalogues.current().served)))
 }
 
 /// Show one backfill
@@ -180,7 +179,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
     let job = state.jobs.get(KIND, &id).await?;
-    caller.require_view(&state.catalogues.current().served, job.view())?;
+    caller.require_job(&state.catalogues.current().served, &job)?;
     Ok(Json(job))
 }
 

@@ -35,6 +35,9 @@ const WAITING: usize = 64;
 /// Jobs that run at once: each may use a core and much memory.
 const RUNNING: usize = 2;
 
+/// The newest jobs, in a list.
+const LISTED: usize = 100;
+
 /// How long jobs count as running after their process was last heard of.
 const LEASE: Micros = Micros::new(30_000_000);
 
@@ -165,13 +168,14 @@ impl Jobs {
     }
 
     pub(super) async fn list(&self, kind: &str) -> Result<JobList, Problem> {
-        let jobs = self.registry.jobs(Some(kind), 100).await?;
-        let running = self.lock().clone();
-        let view = |job: Job| {
-            let handle = running.get(&job.id);
-            self.view(job, handle)
-        };
-        Ok(JobList::new(jobs.into_iter().map(view).collect()))
+        let jobs = self.registry.jobs(Some(kind), LISTED).await?;
+        Ok(JobList::new(self.views(jobs.into_iter())))
+    }
+
+    /// Those of the newest that run or wait, of all kinds.
+    pub(super) async fn running(&self) -> Result<Vec<JobView>, registry::Error> {
+        let jobs = self.registry.jobs(None, LISTED).await?.into_iter().filter(|job| job.state == JobState::Running);
+        Ok(self.views(jobs))
     }
 
     /// Asks a running job to stop; one that has ended stays as it ended.
@@ -198,6 +202,15 @@ impl Jobs {
             tracing::warn!(job = id, "a job failed: its process is gone");
         }
         Ok(taken)
+    }
+
+    fn views(&self, jobs: impl Iterator<Item = Job>) -> Vec<JobView> {
+        let running = self.lock().clone();
+        let view = |job: Job| {
+            let handle = running.get(&job.id);
+            self.view(job, handle)
+        };
+        jobs.map(view).collect()
     }
 
     fn view(&self, job: Job, handle: Option<&Handle>) -> JobView {

@@ -1,4 +1,4 @@
-//! `/v1/status`: how far each partition is, and what became of its events.
+//! `/v1/status`: how far each partition is, what became of its events, and which jobs run.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,13 +10,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::access::Caller;
+use crate::api::jobs::JobView;
 use crate::api::problem::Problem;
 use crate::config::Role;
 use crate::event_log::TopicPartition;
 use crate::kernel::definition::Source;
 use crate::kernel::engine::Counts;
+use crate::kernel::time::EventTime;
 use crate::registry::catalogue::{Catalogue, Pass, Version};
-use crate::stream::Progress;
+use crate::stream::{PartitionProgress, Progress};
 
 /// How the service is doing.
 #[derive(Serialize, ToSchema)]
@@ -24,10 +27,14 @@ pub(super) struct Status {
     /// Of the definitions; 0 before the first apply.
     revision: u64,
     project: String,
-    /// Of this process; counts of views are its own too.
+    /// Of this process; counts of sources and views are its own too.
     roles: Vec<&'static str>,
     partitions: Vec<PartitionStatus>,
+    sources: Vec<SourceStatus>,
     views: Vec<ViewStatus>,
+    /// Those that run or wait, whichever process has them; for a limited key, of its services. Null where the registry
+    /// does not answer.
+    jobs: Option<Vec<JobView>>,
 }
 
 /// One partition of a source's topic.
@@ -43,12 +50,25 @@ struct PartitionStatus {
     folded_to: Option<u64>,
     /// Records that lookups do not see yet.
     lag: Option<u64>,
+    /// How long ago the oldest of them was ingested, about. Null where another process folds the partition, and for a moment
+    /// while records have just come.
+    lag_seconds: Option<f64>,
     /// Everything below is in the archive.
     archived_to: Option<u64>,
     /// Newest event time that was folded.
     newest_event_time: Option<String>,
     /// Why it is not read, where it is not.
     stopped: Option<String>,
+}
+
+/// What became of a source's records before any view saw them.
+#[derive(Serialize, ToSchema)]
+struct SourceStatus {
+    source: String,
+    /// By reason; each is a dead letter.
+    rejected: BTreeMap<&'static str, u64>,
+    /// Events ahead of their ingestion, which count as of it.
+    clamped: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -77,9 +97,9 @@ struct ViewStatus {
 /// How far each source is, and what became of its events
 #[utoipa::path(get, operation_id = "show_status", path = "/v1/status", tag = "system",
     responses(
-        (status = 200, description = "Sources and views", body = Status),
+        (status = 200, description = "Partitions, sources, views and jobs", body = Status),
         (status = 503, description = "The log or a store is away", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>, Problem> {
+pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Status>, Problem> {
     let catalogue = state.catalogues.current();
     let progress = state.stream.progress();
     let mut partitions = Vec::new();
@@ -92,8 +112,18 @@ pub(super) async fn status(Shared(state): Shared<State>) -> Result<Json<Status>,
         project: state.project.to_string(),
         roles: state.roles.iter().map(Role::as_str).collect(),
         partitions,
+        sources: catalogue.plan.sources.iter().map(|source| source_status(&progress, source)).collect(),
         views: views.collect(),
+        jobs: running_jobs(&state, &catalogue, &caller).await,
     }))
+}
+
+/// What is asked first when something is wrong does not fail where the registry does.
+async fn running_jobs(state: &State, catalogue: &Catalogue, caller: &Caller) -> Option<Vec<JobView>> {
+    let jobs = state.jobs.running().await;
+    let mut jobs = jobs.inspect_err(|error| tracing::warn!(%error, "the status is told without its jobs")).ok()?;
+    jobs.retain(|job| caller.require_job(&catalogue.served, job).is_ok());
+    Some(jobs)
 }
 
 async fn partitions_of(
@@ -110,6 +140,7 @@ async fn partitions_of(
         true => BTreeMap::new(),
         false => folded_by_others(state, catalogue, source).await?,
     };
+    let now = state.clock.now();
     let of = |(place, held): (TopicPartition, Range<u64>)| {
         let ours = progress.partitions.get(&place);
         let folded_to = ours.map(|it| it.flushed).or_else(|| folded.get(&place.partition).copied());
@@ -119,6 +150,7 @@ async fn partitions_of(
             log_end: held.end,
             folded_to,
             lag: folded_to.map(|it| held.end.saturating_sub(it)),
+            lag_seconds: ours.and_then(|it| lag_seconds(it, held.end, now)),
             archived_to: archived.get(&place.partition).copied().or(held.is_empty().then_some(held.start)),
             newest_event_time: ours.and_then(|it| it.newest_event_time).map(|it| it.to_string()),
             stopped: ours.and_then(|it| it.stopped.clone()),
@@ -127,6 +159,14 @@ async fn partitions_of(
         }
     };
     Ok(places.into_iter().zip(bounds).map(of).collect())
+}
+
+fn lag_seconds(ours: &PartitionProgress, log_end: u64, now: EventTime) -> Option<f64> {
+    if ours.flushed >= log_end {
+        return Some(0.0);
+    }
+    // Of records that the worker has not heard of it does not know the time.
+    (ours.flushed < ours.log_end).then(|| now.since(ours.record_time).get().max(0) as f64 / 1e6)
 }
 
 /// What the store has of each partition, for every version and in every shard: so partitions are seen that another
@@ -143,6 +183,15 @@ async fn folded_by_others(
         }
     }
     Ok(folded)
+}
+
+fn source_status(progress: &Progress, source: &Source) -> SourceStatus {
+    let told = progress.sources.get(&source.name).cloned().unwrap_or_default();
+    SourceStatus {
+        source: source.name.to_string(),
+        rejected: told.rejected.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
+        clamped: told.clamped,
+    }
 }
 
 fn view_status(state: &State, version: &Version, counts: Counts) -> ViewStatus {
@@ -169,4 +218,26 @@ fn view_status(state: &State, version: &Version, counts: Counts) -> ViewStatus {
 /// Of the partitions that the worker of this process holds.
 pub(super) fn counts_of(progress: &Progress, version: &Version) -> Counts {
     progress.versions.get(&version.view.rows).map(|it| it.counts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_in_seconds_is_the_age_of_what_is_not_flushed_yet() {
+        let at = |second: i64| EventTime::unchecked(second * 1_000_000);
+        let ours = |flushed, log_end| PartitionProgress {
+            folded: log_end,
+            flushed,
+            log_end,
+            record_time: at(90),
+            newest_event_time: None,
+            stopped: None,
+        };
+        assert_eq!(lag_seconds(&ours(7, 9), 9, at(100)), Some(10.0));
+        assert_eq!(lag_seconds(&ours(9, 9), 9, at(100)), Some(0.0));
+        assert_eq!(lag_seconds(&ours(7, 7), 9, at(100)), None, "the worker has not heard of the last two");
+        assert_eq!(lag_seconds(&ours(7, 9), 9, at(80)), Some(0.0), "a producer's clock may be ahead");
+    }
 }

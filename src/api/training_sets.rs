@@ -156,7 +156,7 @@ async fn again(
         return Err(Problem::bad_request("INVALID_QUERY", detail));
     }
     let job = state.jobs.get(KIND, earlier).await?;
-    caller.require_service(job.service())?;
+    caller.require_job(&state.catalogues.current().served, &job)?;
     let made = job.result().and_then(|result| serde_json::from_value(result.clone()).ok());
     let not_done = || {
         let detail = format!("training set `{earlier}` cannot be cut again: it is not done, or of an earlier release");
@@ -188,7 +188,7 @@ pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Wor
 #[utoipa::path(get, operation_id = "list_training_sets", path = "/v1/training-sets", tag = "training sets",
     responses((status = 200, description = "The newest first; for a limited key, of its services", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?.only(|job| caller.reads_service(job.service()))))
+    Ok(Json(state.jobs.list(KIND).await?.seen_by(&caller, &state.catalogues.current().served)))
 }
 
 /// Show one training set
@@ -201,7 +201,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
     let job = state.jobs.get(KIND, &id).await?;
-    caller.require_service(job.service())?;
+    caller.require_job(&state.catalogues.current().served, &job)?;
     Ok(Json(job))
 }
 
@@ -214,7 +214,8 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
-    caller.require_service(state.jobs.get(KIND, &id).await?.service())?;
+    let job = state.jobs.get(KIND, &id).await?;
+    caller.require_job(&state.catalogues.current().served, &job)?;
     Ok(Json(state.jobs.cancel(KIND, &id).await?))
 }
 
@@ -233,7 +234,7 @@ pub(super) async fn data(
     let Query(query) = query?;
     // Also keeps the id from naming any other file.
     let job = state.jobs.get(KIND, &id).await?;
-    caller.require_service(job.service())?;
+    caller.require_job(&state.catalogues.current().served, &job)?;
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }

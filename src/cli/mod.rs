@@ -24,6 +24,7 @@ mod rollback;
 mod schema;
 mod serve;
 mod service;
+mod status;
 mod validate;
 
 use std::process::ExitCode;
@@ -82,6 +83,8 @@ enum Command {
     Rebuild(rebuild::Arguments),
     /// Serve the version of a view that was served before
     Rollback(rollback::Arguments),
+    /// Say how far the service is: lag, events that did not enter, jobs
+    Status(status::Arguments),
     /// Look at backfills and training sets, and stop them
     Jobs(jobs::Arguments),
     /// Make, list and revoke API keys
@@ -137,6 +140,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Parity(arguments) => offline::parity(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
         Command::Rollback(arguments) => rollback::run(arguments).await,
+        Command::Status(arguments) => status::run(arguments).await,
         Command::Jobs(arguments) => jobs::run(arguments).await,
         Command::Keys(arguments) => keys::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,

@@ -4,15 +4,17 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::access::Caller;
 use crate::api::jobs::Handle;
+use crate::kernel::plan::Plan;
 use crate::kernel::time::EventTime;
 use crate::registry::{Job, JobState};
 
-/// A backfill or a training set.
+/// A backfill, a training set, or the history of a view on its way to the online store.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JobView {
     id: String,
-    /// `training_set` or `backfill`.
+    /// `training_set`, `backfill` or `seed`.
     kind: String,
     /// `running`, `done`, `failed` or `cancelled`.
     state: &'static str,
@@ -60,9 +62,9 @@ impl JobView {
         }
     }
 
-    /// The feature service that was asked for, where the job has one.
-    pub(in crate::api) fn service(&self) -> &str {
-        self.request["service"].as_str().unwrap_or_default()
+    /// The feature service that it is of, where it has one.
+    pub(in crate::api) fn service(&self) -> Option<&str> {
+        self.request["service"].as_str()
     }
 
     pub(in crate::api) fn request(&self) -> &Value {
@@ -74,9 +76,9 @@ impl JobView {
         self.result.as_ref()
     }
 
-    /// The feature view that it is of, where the job has one.
-    pub(in crate::api) fn view(&self) -> &str {
-        self.request["view"].as_str().unwrap_or_default()
+    /// The feature view that it is of, where it has one.
+    pub(in crate::api) fn view(&self) -> Option<&str> {
+        self.request["view"].as_str()
     }
 
     pub(in crate::api) fn is_done(&self) -> bool {
@@ -89,9 +91,9 @@ impl JobList {
         JobList { jobs }
     }
 
-    /// Without the jobs that are none of the caller's business.
-    pub(in crate::api) fn only(mut self, is_seen: impl Fn(&JobView) -> bool) -> JobList {
-        self.jobs.retain(is_seen);
+    /// What the caller may see of it.
+    pub(in crate::api) fn seen_by(mut self, caller: &Caller, plan: &Plan) -> JobList {
+        self.jobs.retain(|job| caller.require_job(plan, job).is_ok());
         self
     }
 }

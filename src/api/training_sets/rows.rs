@@ -27,7 +27,8 @@ pub(super) async fn answer(state: &State, id: &str, format: FormatName) -> Resul
     };
     let size = size.ok_or_else(gone)?;
     // With its length known, whoever reads can tell a file that was cut off.
-    let headers = [(header::CONTENT_TYPE, format.content_type().to_owned()), (header::CONTENT_LENGTH, size.to_string())];
+    let headers =
+        [(header::CONTENT_TYPE, format.content_type().to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     Ok((headers, body(&state.folder, path, size)).into_response())
 }
 

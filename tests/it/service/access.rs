@@ -191,8 +191,7 @@ async fn a_limited_key_sees_the_jobs_of_its_services_and_checks_nobodys_values()
         id(&admin.post("/v1/backfills", &wanted).await)
     };
     let (own_fill, another_fill) = (fill("popularity").await, fill("activity").await);
-    for (jobs, own, another) in
-        [("/v1/training-sets", own_set, another_set), ("/v1/backfills", own_fill, another_fill)]
+    for (jobs, own, another) in [("/v1/training-sets", own_set, another_set), ("/v1/backfills", own_fill, another_fill)]
     {
         let listed = limited.get(jobs).await.json();
         let ids: Vec<&Value> = listed["jobs"].as_array().expect("a list").iter().map(|job| &job["id"]).collect();

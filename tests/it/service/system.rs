@@ -13,7 +13,9 @@ async fn a_service_without_definitions_is_alive_and_ready() {
     assert_eq!(service.api.get("/healthz").await.status, 200);
     until("it is ready", async || (service.api.get("/readyz").await.status == 200).then_some(())).await;
     let status = service.api.get("/v1/status").await.json();
-    assert_eq!(status, json!({ "revision": 0, "project": "default", "roles": ROLES, "partitions": [], "views": [] }));
+    let nothing = json!({ "revision": 0, "project": "default", "roles": ROLES, "partitions": [], "sources": [],
+                          "views": [], "jobs": [] });
+    assert_eq!(status, nothing);
     service.stop().await;
 }
 
@@ -43,6 +45,7 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "log_end": 4,
               "folded_to": 4,
               "lag": 0,
+              "lag_seconds": 0.0,
               "archived_to": 4,
               "newest_event_time": "2026-01-01T12:30:00Z",
               "stopped": null
@@ -55,9 +58,17 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "log_end": 0,
               "folded_to": 0,
               "lag": 0,
+              "lag_seconds": 0.0,
               "archived_to": 0,
               "newest_event_time": null,
               "stopped": null
+            }
+          ],
+          "sources": [
+            {
+              "source": "clicks",
+              "rejected": {},
+              "clamped": 0
             }
           ],
           "views": [
@@ -125,7 +136,8 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "too_long_skipped": 0,
               "before_log": 0
             }
-          ]
+          ],
+          "jobs": []
         }
     "#]]
     .assert_eq(&pretty(&status));
