@@ -39,6 +39,9 @@ pub struct LookupBody {
     /// A list for each key; all lists have the same length, the number of rows. A null key has no events.
     #[schema(value_type = BTreeMap<String, Vec<serde_json::Value>>, example = json!({"user_id": ["u1", "u2"]}))]
     entities: BTreeMap<String, Vec<GivenKey>>,
+    /// Values that only the request knows, a list for each. No feature is computed from any, so it has to be empty.
+    #[serde(default)]
+    request: BTreeMap<String, Vec<serde_json::Value>>,
     /// What to add to each column.
     #[serde(default)]
     include: Vec<Include>,
@@ -95,6 +98,7 @@ pub(super) async fn lookup(
     body: Result<Json<Object<LookupBody>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(Object(body)) = body?;
+    refuse_request_values(&body.request)?;
     let wanted = match (body.service, body.features) {
         (Some(service), None) => {
             caller.require_service(&service)?;
@@ -172,6 +176,15 @@ pub(super) fn keys_of(catalogue: &Catalogue, keys: Vec<(String, String)>) -> Res
         Ok((name, vec![Some(part)]))
     };
     keys.into_iter().map(column).collect()
+}
+
+fn refuse_request_values(request: &BTreeMap<String, Vec<serde_json::Value>>) -> Result<(), Problem> {
+    let Some(name) = request.keys().next() else { return Ok(()) };
+    let detail = format_args!(
+        "`request` gives `{name}`, and no feature is computed from what a request gives: leave `request` out, and hand \
+         the value to the model yourself"
+    );
+    Err(Problem::bad_request("NO_REQUEST_FEATURES", detail))
 }
 
 pub(super) fn refuse_repeated(keys: &[(String, String)]) -> Result<(), Problem> {

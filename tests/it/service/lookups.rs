@@ -99,7 +99,11 @@ async fn a_wrong_lookup_is_told_what_is_wrong() {
         json!({ "service": "shelf", "entities": { "item_id": too_many } }),
         json!({ "service": "shelf", "entities": { "item_id": [7] }, "include": ["stati"] }),
         json!({ "service": "shelf", "entity": { "item_id": [7] } }),
+        json!({ "service": "shelf", "entities": { "item_id": [7] }, "request": { "cart_value": [12.5] } }),
+        json!({ "service": "shelf", "entities": { "item_id": [7] }, "request": [] }),
     ];
+    let nothing_more = json!({ "service": "shelf", "entities": { "item_id": [7] }, "request": {} });
+    assert_eq!(shop.api.post(LOOKUP, &nothing_more).await.status, 200);
     let mut problems = String::new();
     for body in &wrong {
         problems += &problem(&shop.api.post(LOOKUP, body).await);
@@ -123,7 +127,9 @@ async fn a_wrong_lookup_is_told_what_is_wrong() {
         400 LENGTH_MISMATCH: key `user_id` has 2 values, but `item_id` has 1: all lists have the same length
         413 TOO_MANY_ROWS: the lookup has 10001 rows, and at most 10000 are answered at once
         400 INVALID_BODY: Failed to deserialize the JSON body into the target type: include[0]: unknown variant `stati`, expected `statuses` or `event_times` at line 1 column 64
-        400 INVALID_BODY: Failed to deserialize the JSON body into the target type: entity: unknown field `entity`, expected one of `service`, `features`, `entities`, `include` at line 1 column 27
+        400 INVALID_BODY: Failed to deserialize the JSON body into the target type: entity: unknown field `entity`, expected one of `service`, `features`, `entities`, `request`, `include` at line 1 column 27
+        400 NO_REQUEST_FEATURES: `request` gives `cart_value`, and no feature is computed from what a request gives: leave `request` out, and hand the value to the model yourself
+        400 INVALID_BODY: Failed to deserialize the JSON body into the target type: request: invalid type: sequence, expected a map at line 1 column 56
         400 INVALID_BODY: Failed to parse the request body as JSON: EOF while parsing an object at line 1 column 1
         415 INVALID_BODY: Expected request with `Content-Type: application/json`
     "#]]
