@@ -26,6 +26,7 @@ mod readiness;
 mod rebuilds;
 mod requests;
 mod rollbacks;
+pub mod seeds;
 mod state;
 mod status;
 mod system;
@@ -120,6 +121,8 @@ fn seen(state: Option<&State>) -> OpenApiRouter<State> {
             .routes(routes!(backfills::list))
             .routes(routes!(backfills::show))
             .routes(routes!(rebuilds::list))
+            .routes(routes!(seeds::list))
+            .routes(routes!(seeds::show))
             .routes(routes!(parity::check));
     }
     Gate::new(Scope::Read, Lane::Work).before(calls, state)

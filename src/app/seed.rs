@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::api::seeds::KIND;
 use crate::app::Error;
 use crate::app::backends::Backends;
 use crate::app::promote::history_rows;
@@ -29,8 +30,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a seeding counts as running after its process was last heard of, and how often it is.
 const LEASE: Micros = Micros::new(30_000_000);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-
-const KIND: &str = "seed";
 
 /// The newest jobs: more are never under way.
 const JOBS: usize = 100;

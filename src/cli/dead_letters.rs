@@ -18,6 +18,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// The newest rejected records of a source
+    #[command(after_help = "Example:\n  freshet dead-letters list --source purchases --reason missing_field")]
     List {
         /// Of which source
         #[arg(long)]
@@ -32,16 +33,20 @@ enum Action {
         common: Common,
     },
     /// One rejected record, with its bytes
+    #[command(after_help = "Example:\n  freshet dead-letters show --source purchases 0 1234")]
     Show {
         /// Of which source
         #[arg(long)]
         source: String,
+        /// As `list` shows it
         partition: u32,
+        /// As `list` shows it
         offset: u64,
         #[command(flatten)]
         common: Common,
     },
     /// Take them into the views of a source, once its schema is mended and takes them; each once
+    #[command(after_help = "Example:\n  freshet dead-letters replay --source purchases")]
     Replay {
         /// Of which source
         #[arg(long)]
@@ -69,7 +74,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Action::Show { source, partition, offset, common } => {
             let path = format!("/v1/dead-letters/{source}/{partition}/{offset}");
-            println!("{}", output::json(&common.connection.client()?.get(&path, &[]).await?));
+            let letter = common.connection.client()?.get(&path, &[]).await?;
+            match common.output {
+                Format::Json => println!("{}", output::json(&letter)),
+                Format::Table => println!("{}", output::record(&letter)),
+            }
         }
         Action::Replay { source, common } => {
             let path = format!("/v1/dead-letters/{source}/replay");

@@ -19,18 +19,23 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// The newest jobs
+    #[command(after_help = "Example:\n  freshet jobs list")]
     List {
         #[command(flatten)]
         common: Common,
     },
     /// One job, with its request and result
+    #[command(after_help = "Example:\n  freshet jobs show training_set-6a1f… --output json")]
     Show {
+        /// As `list` shows it
         id: String,
         #[command(flatten)]
         common: Common,
     },
-    /// Ask a job to stop
+    /// Ask a backfill or a training set to stop
+    #[command(after_help = "Example:\n  freshet jobs cancel backfill-6a1f…")]
     Cancel {
+        /// As `list` shows it
         id: String,
         #[command(flatten)]
         common: Common,
@@ -38,7 +43,10 @@ enum Action {
 }
 
 /// Where each kind of job is served.
-const RESOURCES: [&str; 2] = ["training-sets", "backfills"];
+const RESOURCES: [&str; 3] = ["training-sets", "backfills", SEEDS];
+
+/// What workers write by themselves, and would begin anew.
+const SEEDS: &str = "seeds";
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.action {
@@ -50,23 +58,37 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Action::Show { id, common } => {
-            println!("{}", output::json(&one(&common.connection.client()?, "GET", &id).await?))
+            print(&common.connection.client()?.get(&path(&id)?, &[]).await?, common.output);
         }
         Action::Cancel { id, common } => {
-            println!("{}", output::json(&one(&common.connection.client()?, "DELETE", &id).await?));
+            let path = path(&id)?;
+            if path.contains(SEEDS) {
+                bail!(
+                    "`{id}` brings the history of a view to the online store, and would be begun anew: `freshet rebuild \
+                     --stop` gives up a rebuild, an apply without the view its first version"
+                );
+            }
+            print(&common.connection.client()?.call("DELETE", &path, &[], Body::None).await?, common.output);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A job's id begins with its kind.
-async fn one(client: &Client, method: &str, id: &str) -> anyhow::Result<Value> {
+fn print(job: &Value, format: Format) {
+    match format {
+        Format::Json => println!("{}", output::json(job)),
+        Format::Table => println!("{}", output::record(job)),
+    }
+}
+
+/// Where a job is: its id begins with its kind.
+fn path(id: &str) -> anyhow::Result<String> {
     let resource =
         RESOURCES.into_iter().find(|resource| id.replace('_', "-").starts_with(resource.trim_end_matches('s')));
     let Some(resource) = resource else {
         bail!("no job is called `{id}`: `freshet jobs list` shows what there is");
     };
-    client.call(method, &format!("/v1/{resource}/{id}"), &[], Body::None).await
+    Ok(format!("/v1/{resource}/{id}"))
 }
 
 async fn all(client: &Client) -> anyhow::Result<Vec<Value>> {
@@ -82,4 +104,18 @@ async fn all(client: &Client) -> anyhow::Result<Vec<Value>> {
 fn table(jobs: &[Value]) -> String {
     let columns = ["id", "kind", "state", "progress", "created_at", "error"];
     output::table(&columns, jobs.iter().map(|job| columns.map(|name| output::cell(&job[name])).to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_found_by_the_kind_that_its_id_begins_with() {
+        let of = |id: &str| path(id).ok();
+        assert_eq!(of("training_set-6a1f-0").as_deref(), Some("/v1/training-sets/training_set-6a1f-0"));
+        assert_eq!(of("backfill-6a1f-0").as_deref(), Some("/v1/backfills/backfill-6a1f-0"));
+        assert_eq!(of("seed-6a1f-0").as_deref(), Some("/v1/seeds/seed-6a1f-0"));
+        assert_eq!(of("6a1f-0"), None);
+    }
 }

@@ -30,6 +30,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Make a key, and print it this once
+    #[command(after_help = "Example:\n  freshet keys create ranker --scope read --service recommender")]
     Create {
         /// Who or what will call with it
         name: String,
@@ -46,11 +47,13 @@ enum Action {
         place: Place,
     },
     /// All keys, without their secrets
+    #[command(after_help = "Example:\n  freshet keys list")]
     List {
         #[command(flatten)]
         place: Place,
     },
     /// End a key; every process refuses it within a second
+    #[command(after_help = "Example:\n  freshet keys revoke 0123456789ab")]
     Revoke {
         /// As `list` shows it: the twelve digits within the key
         id: String,

@@ -20,6 +20,12 @@ pub(super) fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.trim_fmt()
 }
 
+/// A line for each field of one thing.
+pub(super) fn record(fields: &Value) -> String {
+    let rows = fields.as_object().into_iter().flatten();
+    table(&["field", "value"], rows.map(|(name, value)| vec![name.clone(), cell(value)]))
+}
+
 pub(super) fn json(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a JSON value is always JSON")
 }

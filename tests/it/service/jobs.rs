@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{CLICKS, Service, problem, start_with, until};
+use super::{CLICKS, SHOP, Service, problem, start_with, until};
 
 const SETS: &str = "/v1/training-sets?service=recommender&label_time=bought_at";
 
@@ -307,6 +307,29 @@ async fn a_training_set_that_waits_while_the_service_is_restarted_is_cut_afterwa
     }
     assert!(sets[0].starts_with(b"PAR1") && sets[0] == sets[1], "the set has other bytes than one without a restart");
     assert_eq!(files_below(&shop.folder.path().join("offline/default/training_sets/_spines")), Vec::<PathBuf>::new());
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn the_history_of_views_goes_online_by_jobs_that_can_be_looked_at() {
+    let inputs = tempfile::tempdir().expect("a folder");
+    let past = r#"{"id":"h1","at":"2025-12-01T10:00:00Z","user_id":"u1"}"#;
+    std::fs::write(inputs.path().join("past.ndjson"), past).expect("written");
+    let shop = Service::with(&[("input_roots", &inputs.path().display().to_string())]).await;
+    let history = "history: [{ path: past.ndjson, format: ndjson, until: 2026-01-01T00:00:00Z }]\nschema:\n";
+    shop.apply(&SHOP.replace("schema:\n", history)).await.json();
+    shop.settle().await;
+    let seeds = shop.api.get("/v1/seeds").await.json();
+    let seeds = seeds["jobs"].as_array().expect("a list");
+    let mut views: Vec<&Value> = seeds.iter().map(|job| &job["request"]["view"]).collect();
+    views.sort_by_key(|view| view.to_string());
+    assert_eq!(views, ["activity", "popularity", "visits"]);
+    for seed in seeds {
+        assert_eq!((&seed["kind"], &seed["result"]), (&json!("seed"), &json!({ "rows": 1 })), "{seed:#}");
+        assert_eq!(shop.api.get(&path_of("/v1/seeds", seed)).await.json(), *seed);
+    }
+    let unknown = problem(&shop.api.get("/v1/seeds/backfill-0-0").await);
+    assert_eq!(unknown, "404 UNKNOWN_JOB: no seed is called `backfill-0-0`\n");
     shop.stop().await;
 }
 
