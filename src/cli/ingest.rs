@@ -14,7 +14,7 @@ use crate::api::IngestAnswer;
 use crate::cli::Common;
 use crate::cli::client::{Body, Client};
 use crate::cli::definitions;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 use crate::clock::Clock;
 use crate::kernel::time::Micros;
 
@@ -91,7 +91,8 @@ pub(super) async fn send(client: &Client, source: &str, job: &Job) -> anyhow::Re
         shift(&mut times, &job.inputs, &definition)?;
     }
     let mut pace = job.rate.map(|rate| tokio::time::interval(Duration::from_secs_f64(1.0 / f64::from(rate))));
-    let bar = output::progress(source, job.inputs.iter().filter_map(Input::row_count).sum());
+    let mut progress =
+        Progress::of(source, job.inputs.iter().map(Input::row_count).sum::<Option<u64>>().unwrap_or_default());
     let mut total = IngestAnswer::default();
     let mut sent = 0;
     // Paced events go out in tenths of a second, not in large bursts.
@@ -112,10 +113,10 @@ pub(super) async fn send(client: &Client, source: &str, job: &Job) -> anyhow::Re
                 rejection
             }));
             sent += rows.len();
-            bar.inc(rows.len() as u64);
+            progress.reach(sent as u64);
         }
     }
-    bar.finish_and_clear();
+    progress.end();
     Ok(Sent { answer: total, shift: times.shift() })
 }
 

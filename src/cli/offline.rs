@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Body, Client};
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 use crate::cli::service::LocalOrRemote;
 use crate::kernel::time::{EventTime, Micros};
 
@@ -160,7 +160,8 @@ async fn save(client: &Client, path: &str, format: &str, out: &Path) -> anyhow::
 pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCode> {
     let service = arguments.run.service.connect().await?;
     let query: Vec<(&str, String)> = arguments.last.iter().map(|last| ("last", last.to_string())).collect();
-    let report = service.client.call("POST", "/v1/parity", &query, Body::None).await;
+    let report = service.client.call("POST", "/v1/parity", &query, Body::None);
+    let report = output::patiently("parity", report).await;
     service.close().await?;
     let report = report?;
     match arguments.run.output {
@@ -194,7 +195,7 @@ pub(super) fn parity_table(report: &Value) -> String {
     format!("{text}\n{} values of {} lookups", sums.join(", "), report["lookups"])
 }
 
-/// Starts a job and waits for its end, with a bar on a terminal.
+/// Starts a job and waits for its end, saying how far it is.
 pub(super) async fn run_job(
     client: &Client,
     path: &str,
@@ -203,16 +204,16 @@ pub(super) async fn run_job(
 ) -> anyhow::Result<Value> {
     let mut job = client.call("POST", path, query, body).await?;
     let url = format!("{path}/{}", output::cell(&job["id"]));
-    let bar = output::progress(&output::cell(&job["kind"]), 100);
+    let mut progress = Progress::of(&output::cell(&job["kind"]), 100);
     let mut pause = Duration::from_millis(10);
     while job["state"] == "running" {
-        bar.set_message(pace(&job));
-        bar.set_position((job["progress"].as_f64().unwrap_or_default() * 100.0) as u64);
+        progress.call_it(pace(&job));
+        progress.reach((job["progress"].as_f64().unwrap_or_default() * 100.0) as u64);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
         job = client.get(&url, &[]).await?;
     }
-    bar.finish_and_clear();
+    progress.end();
     if job["state"] != "done" {
         bail!("job {} {}: {}", output::cell(&job["id"]), output::cell(&job["state"]), output::cell(&job["error"]));
     }

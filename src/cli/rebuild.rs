@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Body, Client};
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 use crate::cli::service::LocalOrRemote;
 
 const PATH: &str = "/v1/rebuilds";
@@ -54,16 +54,16 @@ async fn rebuild(client: &Client, views: &[String]) -> anyhow::Result<Vec<Value>
     let answer = client.call("POST", PATH, &[], Body::Json(json!({ "views": views }))).await?;
     let mut begun = listed(&answer);
     begun.retain(|it| views.is_empty() || views.iter().any(|view| it["view"] == **view));
-    let bar = output::progress("rebuild", 100);
+    let mut progress = Progress::of("rebuild", 100);
     let mut pause = Duration::from_millis(10);
     loop {
         let under_way = listed(&client.get(PATH, &[]).await?);
         let of = |it: &Value| under_way.iter().find(|other| is_same(it, other)).map(|it| it["progress"].clone());
         let left: Vec<f64> = begun.iter().filter_map(of).map(|it| it.as_f64().unwrap_or_default()).collect();
         let done = (begun.len() - left.len()) as f64 + left.iter().sum::<f64>();
-        bar.set_position((100.0 * done / begun.len().max(1) as f64) as u64);
+        progress.reach((100.0 * done / begun.len().max(1) as f64) as u64);
         if left.is_empty() {
-            bar.finish_and_clear();
+            progress.end();
             begun.iter_mut().for_each(|it| (it["served"], it["progress"]) = (json!(true), json!(1.0)));
             return Ok(begun);
         }
