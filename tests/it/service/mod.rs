@@ -35,7 +35,7 @@ use tokio::time::sleep;
 
 use crate::http::{Answer, Api};
 
-const SHOP: &str = include_str!("shop.yaml");
+pub const SHOP: &str = include_str!("shop.yaml");
 
 /// Three clicks of `u1`, the middle one without a price, and one of `u2` that has nothing but its time.
 const CLICKS: &str = r#"[
@@ -88,7 +88,7 @@ impl Service {
         service
     }
 
-    async fn apply(&self, yaml: &str) -> Answer {
+    pub async fn apply(&self, yaml: &str) -> Answer {
         self.api.send("/v1/definitions/apply", "application/yaml", yaml).await
     }
 
