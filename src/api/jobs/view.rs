@@ -45,6 +45,8 @@ pub struct JobList {
 
 impl JobView {
     pub(super) fn new(job: Job, handle: Option<&Handle>, now: EventTime) -> JobView {
+        // Of one that has ended the registry may have heard a moment before its handle went.
+        let handle = handle.filter(|_| job.state == JobState::Running);
         let pace = handle.and_then(|handle| handle.pace(now));
         JobView {
             rows: pace.map(|pace| pace.rows),
