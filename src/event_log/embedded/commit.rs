@@ -56,35 +56,37 @@ impl Committer {
         let room = self.room.clone().acquire_many_owned(share).await.expect("the semaphore is never closed");
         let (answer, mut outcome) = oneshot::channel();
         self.queue().push(Waiting { topic, records, answer, room });
-        let lead = tokio::select! {
-            biased;
-            outcome = &mut outcome => return outcome.unwrap_or_else(|_| Err(interrupted())),
-            lead = self.lead.clone().lock_owned() => lead,
-        };
-        let committer = self.clone();
-        // The lead moves along: it is held until nothing waits, even if this append is dropped, for others may have been
-        // dropped too, and then nobody else would lead.
-        let done = tokio::task::spawn_blocking(move || {
-            while committer.commit_waiting() {}
-            drop(lead);
-        });
         tokio::select! {
             biased;
-            outcome = &mut outcome => outcome.unwrap_or_else(|_| Err(interrupted())),
-            _ = done => Err(interrupted()),
+            outcome = &mut outcome => return outcome.unwrap_or_else(|_| Err(interrupted())),
+            lead = self.lead.clone().lock_owned() => {
+                let committer = self.clone();
+                // The lead moves along: it is held until the commit is done, even if this append is dropped.
+                let done = tokio::task::spawn_blocking(move || {
+                    committer.commit_waiting();
+                    while committer.is_abandoned() {
+                        committer.commit_waiting();
+                    }
+                    drop(lead);
+                });
+                done.await.map_err(|_| interrupted())?;
+            }
         }
+        outcome.await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    /// Whether all that waits was dropped by those who appended it: nobody else would lead, and it would keep its room.
+    fn is_abandoned(&self) -> bool {
+        let waiting = self.queue();
+        !waiting.is_empty() && waiting.iter().all(|append| append.answer.is_closed())
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().expect("nothing panics while it holds the queue")
     }
 
-    /// Whether anything waited.
-    fn commit_waiting(&self) -> bool {
+    fn commit_waiting(&self) {
         let waiting = std::mem::take(&mut *self.queue());
-        if waiting.is_empty() {
-            return false;
-        }
         let mut group = Group::default();
         let (answers, places): (Vec<_>, Vec<_>) = waiting
             .into_iter()
@@ -99,7 +101,6 @@ impl Committer {
             // An append that was dropped meanwhile needs no answer.
             let _ = answer.send(written.clone().map(|()| places));
         }
-        true
     }
 }
 
