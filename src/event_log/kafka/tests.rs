@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tokio::time::timeout;
 
 use super::*;
 use crate::event_log::conformance::{self, Subject, assigned_of, keyed, numbers, read_on};
@@ -215,8 +216,11 @@ async fn a_partition_that_a_member_was_to_give_up_when_it_died_finds_an_owner() 
     // It has not let go yet, and says no farewell: what it was to give up is nobody's when it is back.
     drop(first.consumer);
     let mut first = Held::join(&log, &topic).await;
-    share(&mut first, &mut second, 1).await;
-    assert_eq!(&first.partitions | &second.partitions, at(&topic, 0..2));
+    // Much longer than it takes, and much shorter than a session: without an owner by then it has none for good.
+    let shared = timeout(Duration::from_secs(60), share(&mut first, &mut second, 1)).await;
+    let owned = &first.partitions | &second.partitions;
+    assert!(shared.is_ok(), "only {owned:?} has an owner");
+    assert_eq!(owned, at(&topic, 0..2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
