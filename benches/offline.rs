@@ -1,4 +1,4 @@
-//! How long a training set takes, and how much memory: a year's shop in small, against `benches/duckdb/offline.py`.
+//! How long a training set takes, and how much memory: a year's shop in small. `benches/peers/run.py` asks others the same.
 //!
 //! ```text
 //! cargo bench --bench offline -- make FOLDER [EVENTS] [ROWS]      writes the archive, the same events as Parquet, the spine
