@@ -217,6 +217,7 @@ impl App {
             jobs,
             job_resources: config.job_resources,
             folder: folder.clone(),
+            inputs: config.inputs.clone(),
             project: config.project.clone(),
             roles: config.roles.clone(),
             phase: self.life.watch(),

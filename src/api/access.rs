@@ -143,6 +143,17 @@ impl Caller {
         Err(beyond(detail))
     }
 
+    /// What lies below the input roots is of no service.
+    pub fn require_files(&self) -> Result<(), Problem> {
+        let Some(key) = self.limited() else { return Ok(()) };
+        let detail = format!(
+            "key `{}` is limited to {}, and names no file of the service: send the rows as the body",
+            key.name,
+            names(&key.services)
+        );
+        Err(beyond(detail))
+    }
+
     pub fn require_service(&self, service: &str) -> Result<(), Problem> {
         self.require_named("feature service", service, |key| &key.services)
     }

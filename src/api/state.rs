@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::event_log::EventLog;
 use crate::kernel::name::Name;
-use crate::offline::Folder;
+use crate::offline::{Folder, Inputs};
 use crate::online::OnlineStore;
 use crate::registry::Registry;
 use crate::registry::catalogue::Catalogues;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub job_resources: Resources,
     /// Of the offline store.
     pub folder: Folder,
+    /// Files that a request may name.
+    pub inputs: Inputs,
     pub project: Name,
     pub roles: Roles,
     pub phase: watch::Receiver<Phase>,

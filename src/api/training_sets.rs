@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,17 @@ use crate::api::access::Caller;
 use crate::api::jobs::{Handle, JobList, JobView, Work};
 use crate::api::path::Path;
 use crate::api::problem::Problem;
-use crate::offline::{Format, KeptSpine, SpineFormat};
+use crate::offline::{Format, KeptSpine};
 use crate::registry;
 
 use again::Earlier;
 use cut::{Asked, Recorded, forget, in_folder};
+use spine::SpineName;
 
 mod again;
 mod cut;
 mod rows;
+mod spine;
 
 pub(super) const KIND: &str = "training_set";
 
@@ -42,6 +44,9 @@ pub(super) struct TrainingSetQuery {
     /// The id of a training set that is done: it is cut again, from the same events to the same bytes, whatever has come
     /// since. The spine has to be the same, and stands alone: all else is as it was.
     again: Option<String>,
+    /// A file of the service in place of a body: below its input roots, or the URL of an object there; by the end of its
+    /// name Parquet, Arrow, CSV or JSON. Not for keys that are limited to some services.
+    spine: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
@@ -73,17 +78,7 @@ enum FormatName {
     Arrow,
 }
 
-/// How a spine comes.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum SpineName {
-    Parquet,
-    Csv,
-    Arrow,
-    Json,
-}
-
-/// Cut a training set: the body is the spine
+/// Cut a training set: the spine is the body, or a file of the service
 #[utoipa::path(post, operation_id = "create_training_set", path = "/v1/training-sets", tag = "training sets", params(TrainingSetQuery),
     request_body(description = "Rows with the keys and a label time; other columns pass through",
         content(("application/vnd.apache.parquet"), (String = "text/csv"), ("application/vnd.apache.arrow.file"),
@@ -104,9 +99,15 @@ pub(super) async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {
     let Query(query) = query?;
-    let recorded = recorded(&state, &caller, query, spine_format(&headers)?).await?;
+    let file = query.spine.clone();
+    let format = file.as_deref().map_or_else(|| SpineName::of_body(&headers), SpineName::of_file)?;
+    let recorded = recorded(&state, &caller, query, format).await?;
     let request = serde_json::to_value(&recorded).expect("a request is plain data");
-    let (id, spine) = (state.jobs.new_id(KIND), body?);
+    let spine = match file {
+        Some(path) => spine::read_file(&state, &caller, path).await?,
+        None => body?,
+    };
+    let id = state.jobs.new_id(KIND);
     recorded.again.iter().try_for_each(|earlier| earlier.check_spine(&spine))?;
     let asked = Asked::new(&state, recorded)?;
     let kept = Arc::new(KeptSpine::of(&state.folder, &id));
@@ -267,34 +268,6 @@ impl FormatName {
             FormatName::Parquet => "parquet",
             FormatName::Csv => "csv",
             FormatName::Arrow => "arrow",
-        }
-    }
-}
-
-impl SpineName {
-    fn format(self) -> SpineFormat {
-        match self {
-            SpineName::Parquet => SpineFormat::Table(Format::Parquet),
-            SpineName::Csv => SpineFormat::Table(Format::Csv),
-            SpineName::Arrow => SpineFormat::Table(Format::Arrow),
-            SpineName::Json => SpineFormat::Json,
-        }
-    }
-}
-
-fn spine_format(headers: &HeaderMap) -> Result<SpineName, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match content_type.split(';').next().unwrap_or_default().trim() {
-        "text/csv" => Ok(SpineName::Csv),
-        "application/json" => Ok(SpineName::Json),
-        "application/vnd.apache.parquet" => Ok(SpineName::Parquet),
-        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Ok(SpineName::Arrow),
-        other => {
-            let detail = format!(
-                "a spine is text/csv, application/json, application/vnd.apache.parquet or \
-                 application/vnd.apache.arrow.file, not `{other}`"
-            );
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "SPINE_FORMAT", detail))
         }
     }
 }

@@ -71,7 +71,7 @@ pub(super) const SETTINGS: [(&str, &str, &str); 38] = [
         "",
         "the offline store, a folder, `file://`, `s3://`, `gs://` or `az://`; empty: `offline` in `data_dir`",
     ),
-    ("input_roots", ".", "folders and buckets below which `history` may name files, separated by `:`"),
+    ("input_roots", ".", "folders and buckets below which `history` and spines may name files, separated by `:`"),
     ("partitions", "4", "partitions of a topic that an apply creates"),
     ("flush_interval_ms", "10", "how long a folded event may wait before lookups see it"),
     ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),

@@ -1,4 +1,4 @@
-//! Files that definitions name: below the input roots, on disk or in an object store, and nowhere else.
+//! Files that definitions and requests name: below the input roots, on disk or in an object store, and nowhere else.
 //!
 //! ```text
 //! history/dt=*/*.parquet              below the first root that is a folder
@@ -98,6 +98,16 @@ impl InputFile {
     /// Where it is cheap to know.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// All of it.
+    pub fn read(&self) -> Result<Bytes, Error> {
+        match &self.place {
+            Place::Disk(path) => {
+                fs::read(path).map(Bytes::from).map_err(|error| refused(&self.name, &error.to_string()))
+            }
+            Place::Bucket(bucket) => bucket.read(&self.name),
+        }
     }
 
     pub(super) fn open(&self) -> Result<Opened, Error> {

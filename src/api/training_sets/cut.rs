@@ -13,18 +13,16 @@ use crate::api::State;
 use crate::api::jobs::{self, Handle};
 use crate::api::problem::{Problem, chain};
 use crate::api::training_sets::again::{Earlier, Made};
-use crate::api::training_sets::{FormatName, KnowledgeName, SpineName, stored_path};
+use crate::api::training_sets::spine::{LIMITS, SpineName};
+use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
 use crate::kernel::definition::{FeatureService, Source};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{Plan, ViewPlan};
 use crate::kernel::value::ValueType;
-use crate::offline::{self, Archive, Format, KeptSpine, Limits, ResultWriter, SpineColumns, spine};
+use crate::offline::{self, Archive, Format, KeptSpine, ResultWriter, SpineColumns, spine};
 use crate::telemetry::Watch;
 use crate::training::{self, Differences, Job};
-
-/// Of a spine that comes in a request.
-const SPINE_LIMITS: Limits = Limits { rows: 10_000_000, bytes: 1 << 30 };
 
 /// A request, as the registry has it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -102,7 +100,7 @@ impl Asked {
     fn cut(&self, state: &State, id: &str, handle: &Handle, kept: &KeptSpine) -> Result<Value, String> {
         let columns = SpineColumns { keys: &self.keys(), label_time: &self.recorded.label_time };
         let bytes = kept.read().map_err(|error| chain(&error))?;
-        let spine = spine::read(bytes.clone(), self.recorded.spine.format(), columns, SPINE_LIMITS);
+        let spine = spine::read(bytes.clone(), self.recorded.spine.format(), columns, LIMITS);
         let spine = spine.map_err(|error| error.to_string())?;
         let features = &self.service.features;
         let (label_time, knowledge) = (columns.label_time, self.recorded.knowledge.of_the_rows());

@@ -161,6 +161,26 @@ async fn a_training_set_that_would_not_be_the_same_again_is_refused() {
 }
 
 #[tokio::test]
+async fn a_spine_may_be_a_file_below_the_input_roots_and_no_other() {
+    let inputs = tempfile::tempdir().expect("a folder");
+    for name in ["labels.csv", "more.csv", "labels.txt"] {
+        std::fs::write(inputs.path().join(name), SPINE).expect("written");
+    }
+    let shop = Service::shop_with(&[("input_roots", &inputs.path().display().to_string())]).await;
+    let begun = shop.api.send(&format!("{SETS}&spine=labels.csv"), "text/plain", "").await.json();
+    let job = ended(&shop, "/v1/training-sets", &begun).await;
+    let begun = shop.api.send(SETS, "text/csv", SPINE).await.json();
+    let sent = ended(&shop, "/v1/training-sets", &begun).await;
+    assert_eq!((&job["state"], &job["result"]), (&json!("done"), &sent["result"]), "{job:#}");
+    let mut problems = String::new();
+    for file in ["*.csv", "none.csv", "labels.txt", "/etc/hosts.csv", "s3://bucket/labels.csv", "../labels.csv"] {
+        problems += &problem(&shop.api.send(&format!("{SETS}&spine={file}"), "text/csv", "").await);
+    }
+    expect![[r#""#]].assert_eq(&problems.replace(&inputs.path().display().to_string(), "<root>"));
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn a_training_set_that_cannot_be_cut_says_why() {
     let shop = Service::busy_shop().await;
     let mut problems = problem(&shop.api.send("/v1/training-sets?service=shop", "text/csv", SPINE).await);
