@@ -31,8 +31,8 @@ use crate::stream;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
-use backends::Backends;
 pub use backends::registry;
+use backends::{Backends, patiently};
 pub use error::Error;
 use follow::Follower;
 use life::Life;
@@ -95,9 +95,11 @@ impl App {
         let connections = Connections::new(&config.http, tls, &metrics);
         let early = app.run_early(connections.clone(), early, waiting_for.subscribe());
         let backends = Backends::open(&config, address, &waiting_for).await?;
-        let access = Access::load(&*backends.registry, own).await?;
+        let registry = &*backends.registry;
+        let access = patiently(&waiting_for, async || Ok(Access::load(registry, own).await?)).await?;
         refuse_everybody(&config, address, &access)?;
-        let state = app.run_roles(&config, &backends, access, metrics).await?;
+        let catalogues = patiently(&waiting_for, async || Ok(Catalogues::load(registry).await?)).await?;
+        let state = app.run_roles(&config, &backends, access, catalogues, metrics)?;
         app.life.proceed(Phase::Running);
         // Two that accept at once would leave it to chance who answers. One that dawdles over a probe is not waited for.
         let _ = timeout(HAND_OVER, early).await;
@@ -170,16 +172,16 @@ impl App {
         self.tasks.spawn(task);
     }
 
-    async fn run_roles(
+    fn run_roles(
         &mut self,
         config: &Config,
         backends: &Backends,
         access: Access,
+        catalogues: Catalogues,
         metrics: Metrics,
     ) -> Result<api::State, Error> {
         let Backends { log, online, registry, folder } = backends;
         let clock = Clock::System;
-        let catalogues = Catalogues::load(&**registry).await?;
         let follower = Follower::new(registry.clone(), access.clone(), catalogues.clone());
         self.run(follower.run(config.registry_poll, self.life.reaches(Phase::Closing)).map(Ok));
         let (sampler, logged) = Sampler::new(config.parity_sample);

@@ -105,7 +105,7 @@ async fn folder(config: &Config) -> Result<Folder, Error> {
 }
 
 /// Tries again for a while what may pass.
-async fn patiently<T>(
+pub(super) async fn patiently<T>(
     waiting_for: &watch::Sender<String>,
     mut open: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
