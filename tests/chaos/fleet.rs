@@ -109,9 +109,12 @@ impl Held<'_> {
         self.process.is_some()
     }
 
-    /// Whether it was started and ended by itself.
-    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
-        self.process.as_mut().map_or(Ok(false), Process::has_ended)
+    /// The last line of its log, if it was started and ended by itself.
+    pub fn last_words(&mut self) -> anyhow::Result<Option<String>> {
+        match self.process.as_mut() {
+            Some(process) if process.has_ended()? => process.last_log_line().map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Returns once it listens.

@@ -76,6 +76,12 @@ impl Process {
         Ok(self.child.try_wait()?.is_some())
     }
 
+    /// Why it ended, as a rule.
+    pub fn last_log_line(&self) -> anyhow::Result<String> {
+        let log = std::fs::read(&self.log)?;
+        Ok(String::from_utf8_lossy(&log).lines().next_back().unwrap_or_default().to_owned())
+    }
+
     /// How many lines of its log hold `text`.
     pub fn log_lines_with(&self, text: &str) -> anyhow::Result<usize> {
         let log = std::fs::read(&self.log)?;

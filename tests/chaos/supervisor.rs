@@ -18,9 +18,9 @@ impl Supervisor {
         loop {
             for member in fleet.all() {
                 if let Some(mut held) = member.try_hold()
-                    && held.has_ended()?
+                    && let Some(words) = held.last_words()?
                 {
-                    println!("           {} ended by itself", member.name);
+                    println!("           {} ended by itself: {words}", member.name);
                     self.0.lock().expect("nobody panics with it").push(member.name.clone());
                     held.start().await?;
                 }
