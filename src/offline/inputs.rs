@@ -8,13 +8,15 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::offline::Error;
 use crate::offline::folder::Bucket;
+
+const BELOW_NONE: &str = "it is below no input root: add its folder to `input_roots`";
 
 /// Where may be read. Clones share it.
 #[derive(Clone, Debug)]
@@ -67,10 +69,15 @@ impl Inputs {
             Some(names) => (PathBuf::from("/"), names),
             None => (PathBuf::from(first), pattern),
         };
-        let mut found = Vec::new();
-        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
-        walk(start, &names, &mut |path| found.push(path)).map_err(|error| refused(pattern, &error.to_string()))?;
         let roots: Vec<PathBuf> = folders.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
+        let is_below = |path: &Path| folders.iter().any(|root| path.starts_with(root)) || is_in(path, &roots);
+        let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
+        // What lies elsewhere is not looked at: whether it is there is nobody's business.
+        if names.contains(&"..") || (pattern.starts_with('/') && !is_below(Path::new(pattern))) {
+            return Err(refused(pattern, BELOW_NONE));
+        }
+        let mut found = Vec::new();
+        walk(start, &names, &mut |path| found.push(path)).map_err(|error| refused(pattern, &error.to_string()))?;
         found.into_iter().map(|path| disk_file(path, &roots)).collect()
     }
 
@@ -125,11 +132,15 @@ fn disk_file(path: PathBuf, roots: &[PathBuf]) -> Result<InputFile, Error> {
     let name = path.display().to_string();
     let cannot = |error: io::Error| refused(&name, &error.to_string());
     let real = fs::canonicalize(&path).map_err(cannot)?;
-    if !roots.iter().any(|root| real.starts_with(root)) {
-        return Err(refused(&name, "it is below no input root: add its folder to `input_roots`"));
+    if !is_in(&real, roots) {
+        return Err(refused(&name, BELOW_NONE));
     }
     let size = Some(fs::metadata(&real).map_err(cannot)?.len());
     Ok(InputFile { name, size, place: Place::Disk(real) })
+}
+
+fn is_in(path: &Path, roots: &[PathBuf]) -> bool {
+    roots.iter().any(|root| path.starts_with(root))
 }
 
 fn walk(at: PathBuf, names: &[&str], found: &mut dyn FnMut(PathBuf)) -> io::Result<()> {
@@ -181,8 +192,6 @@ fn refused(path: &str, detail: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn found(roots: &[&Path], pattern: &str) -> Result<Vec<String>, String> {
@@ -212,6 +221,9 @@ mod tests {
         let whole = root.path().join("history/dt=1/a.csv").display().to_string();
         assert_eq!(found(&[root.path()], &whole).expect("found"), ["a.csv"]);
         assert!(found(&[outside.path()], &whole).expect_err("refused").ends_with("add its folder to `input_roots`"));
+        let elsewhere = found(&[outside.path()], "/no/such/file.csv").expect_err("refused");
+        assert!(elsewhere.contains("below no input root"), "what is elsewhere is not even looked for: {elsewhere}");
+        assert!(found(&[root.path()], "../x.csv").expect_err("refused").contains("below no input root"));
         assert!(found(&[root.path()], "none/*.csv").expect_err("refused").ends_with("there is no such file"));
         std::os::unix::fs::symlink(&whole, outside.path().join("link.csv")).expect("linked");
         assert!(found(&[outside.path()], "link.csv").expect_err("refused").contains("below no input root"));
