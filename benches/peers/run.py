@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# Two threads; and neither warnings about what peers use among each other, nor files beside the scripts.
+ENVIRONMENT = {"POLARS_MAX_THREADS": "2", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
 PEERS = ["duckdb-range", "duckdb-join", "duckdb-fixed", "polars-rolling", "polars-join", "feast-dask", "feast-duckdb"]
 BEYOND = {("distinct", "polars-rolling"): "beyond it: counts of distinct values do not add up"}
 LIMIT_SECONDS = 900
@@ -37,9 +39,8 @@ def benchmark() -> str:
 def measured(command: list[str]) -> tuple[str, str]:
     """What there is to say of a process, and whether it was `done`, `ended` or `failed`. This one stays small, for Linux counts
     the memory of whoever starts a process as that process' first peak."""
-    environment = {**os.environ, "POLARS_MAX_THREADS": "2"}
     started, ended_by = time.monotonic(), ""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     while not (waited := os.wait4(child.pid, os.WNOHANG))[0]:
         if time.monotonic() - started > LIMIT_SECONDS:
             ended_by = f"not done after {LIMIT_SECONDS} s"
@@ -69,9 +70,9 @@ def cut(folder: Path, service: str) -> list[str]:
 
 
 def make_midnights(folder: Path, service: str) -> None:
-    subprocess.run(script("midnights.py", folder, service, "spine"), check=True)
-    subprocess.run(cut(folder / "midnights", service), check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(script("midnights.py", folder, service, "table"), check=True)
+    steps = [script("midnights.py", folder, service, step) for step in ("spine", "table")]
+    for step in (steps[0], cut(folder / "midnights", service), steps[1]):
+        subprocess.run(step, check=True, stdout=subprocess.DEVNULL)
 
 
 def run(folder: Path, service: str, engine: str) -> bool:
@@ -97,6 +98,7 @@ def run(folder: Path, service: str, engine: str) -> bool:
 
 
 def main() -> None:
+    os.environ.update(ENVIRONMENT)
     folder, service, engines = Path(sys.argv[1]), sys.argv[2], sys.argv[3:] or ["freshet", *PEERS]
     same = [run(folder, service, engine) for engine in engines]
     sys.exit(int(not all(same)))
