@@ -51,7 +51,7 @@ def main() -> None:
         db.execute("create view ours as from exact")
     wrong = mistakes(db, names)
     rows = db.execute("select count(*) from ours").fetchone()[0]
-    print("; ".join(wrong) if wrong else f"{rows} rows equal ours", end=" of the midnights before\n" if stale else "\n")
+    print("; ".join(wrong) if wrong else f"{rows} rows equal ours{' of the midnights before' if stale else ''}")
     if stale:
         moved = " or ".join(differs(name) for name in names)
         count = db.execute(f"select count(*) from exact o join theirs t using (id) where {moved}").fetchone()[0]
