@@ -166,7 +166,7 @@ fn run(
 #[utoipa::path(get, operation_id = "list_backfills", path = "/v1/backfills", tag = "backfills",
     responses((status = 200, description = "The newest first; for a limited key, of views that its services read", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?.seen_by(&caller, &state.catalogues.current().served)))
+    Ok(Json(state.jobs(KIND, &caller).await?))
 }
 
 /// Show one backfill
@@ -178,15 +178,17 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
-    let job = state.jobs.get(KIND, &id).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
-    Ok(Json(job))
+    Ok(Json(state.job(KIND, &id, &caller).await?))
 }
 
 /// Cancel a backfill
 #[utoipa::path(delete, operation_id = "cancel_backfill", path = "/v1/backfills/{id}", tag = "backfills", params(("id" = String, Path)), responses(
     (status = 200, description = "The job, asked to stop", body = JobView),
     (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn cancel(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
-    Ok(Json(state.jobs.cancel(KIND, &id).await?))
+pub(super) async fn cancel(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Problem> {
+    Ok(Json(state.cancel_job(KIND, &id, &caller).await?))
 }

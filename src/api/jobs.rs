@@ -27,6 +27,7 @@ pub use handle::Handle;
 pub use view::{JobList, JobView};
 
 mod handle;
+mod seen;
 mod view;
 
 /// Jobs that wait to start; one more is refused.
@@ -160,33 +161,29 @@ impl Jobs {
         job.is_ok_and(|job| job.is_some_and(|job| job.owner == *self.owner))
     }
 
-    pub(super) async fn get(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
+    async fn get(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
         let job = self.registry.job(id).await?.filter(|job| job.kind == kind);
         let job = job.ok_or_else(|| Problem::not_found("UNKNOWN_JOB", format_args!("no {kind} is called `{id}`")))?;
         let handle = self.lock().get(id).cloned();
         Ok(self.view(job, handle.as_ref()))
     }
 
-    pub(super) async fn list(&self, kind: &str) -> Result<JobList, Problem> {
-        let jobs = self.registry.jobs(Some(kind), LISTED).await?;
-        Ok(JobList::new(self.views(jobs.into_iter())))
+    async fn list(&self, kind: &str) -> Result<Vec<JobView>, registry::Error> {
+        Ok(self.views(self.registry.jobs(Some(kind), LISTED).await?.into_iter()))
     }
 
-    /// Those of the newest that run or wait, of all kinds.
-    pub(super) async fn running(&self) -> Result<Vec<JobView>, registry::Error> {
+    async fn running(&self) -> Result<Vec<JobView>, registry::Error> {
         let jobs = self.registry.jobs(None, LISTED).await?.into_iter().filter(|job| job.state == JobState::Running);
         Ok(self.views(jobs))
     }
 
-    /// Asks a running job to stop; one that has ended stays as it ended.
-    pub(super) async fn cancel(&self, kind: &str, id: &str) -> Result<JobView, Problem> {
-        let job = self.get(kind, id).await?;
+    async fn cancel(&self, id: &str) -> Result<(), registry::Error> {
         let handle = self.lock().get(id).cloned();
         match handle {
             Some(handle) => handle.cancel(),
             None => self.registry.ask_to_stop(id).await?,
         }
-        Ok(job)
+        Ok(())
     }
 
     /// Answers the jobs that are ours from now on.

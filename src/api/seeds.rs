@@ -17,7 +17,7 @@ pub const KIND: &str = "seed";
 #[utoipa::path(get, operation_id = "list_seeds", path = "/v1/seeds", tag = "backfills",
     responses((status = 200, description = "The newest first; for a limited key, of views that its services read", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?.seen_by(&caller, &state.catalogues.current().served)))
+    Ok(Json(state.jobs(KIND, &caller).await?))
 }
 
 /// Show one seed
@@ -29,7 +29,5 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
-    let job = state.jobs.get(KIND, &id).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
-    Ok(Json(job))
+    Ok(Json(state.job(KIND, &id, &caller).await?))
 }

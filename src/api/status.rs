@@ -114,16 +114,14 @@ pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Resu
         partitions,
         sources: catalogue.plan.sources.iter().map(|source| source_status(&progress, source)).collect(),
         views: views.collect(),
-        jobs: running_jobs(&state, &catalogue, &caller).await,
+        jobs: running_jobs(&state, &caller).await,
     }))
 }
 
 /// What is asked first when something is wrong does not fail where the registry does.
-async fn running_jobs(state: &State, catalogue: &Catalogue, caller: &Caller) -> Option<Vec<JobView>> {
-    let jobs = state.jobs.running().await;
-    let mut jobs = jobs.inspect_err(|error| tracing::warn!(%error, "the status is told without its jobs")).ok()?;
-    jobs.retain(|job| caller.require_job(&catalogue.served, job).is_ok());
-    Some(jobs)
+async fn running_jobs(state: &State, caller: &Caller) -> Option<Vec<JobView>> {
+    let jobs = state.running_jobs(caller).await;
+    jobs.inspect_err(|error| tracing::warn!(%error, "the status is told without its jobs")).ok()
 }
 
 async fn partitions_of(

@@ -156,8 +156,7 @@ async fn again(
             "`again` stands alone: `service`, `label_time` and `knowledge` are those of the training set it names";
         return Err(Problem::bad_request("INVALID_QUERY", detail));
     }
-    let job = state.jobs.get(KIND, earlier).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
+    let job = state.job(KIND, earlier, caller).await?;
     let made = job.result().and_then(|result| serde_json::from_value(result.clone()).ok());
     let not_done = || {
         let detail = format!("training set `{earlier}` cannot be cut again: it is not done, or of an earlier release");
@@ -189,7 +188,7 @@ pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Wor
 #[utoipa::path(get, operation_id = "list_training_sets", path = "/v1/training-sets", tag = "training sets",
     responses((status = 200, description = "The newest first; for a limited key, of its services", body = JobList)))]
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<JobList>, Problem> {
-    Ok(Json(state.jobs.list(KIND).await?.seen_by(&caller, &state.catalogues.current().served)))
+    Ok(Json(state.jobs(KIND, &caller).await?))
 }
 
 /// Show one training set
@@ -201,9 +200,7 @@ pub(super) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
-    let job = state.jobs.get(KIND, &id).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
-    Ok(Json(job))
+    Ok(Json(state.job(KIND, &id, &caller).await?))
 }
 
 /// Cancel a training set
@@ -215,9 +212,7 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
-    let job = state.jobs.get(KIND, &id).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
-    Ok(Json(state.jobs.cancel(KIND, &id).await?))
+    Ok(Json(state.cancel_job(KIND, &id, &caller).await?))
 }
 
 /// Get the rows of a training set
@@ -234,8 +229,7 @@ pub(super) async fn data(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     // Also keeps the id from naming any other file.
-    let job = state.jobs.get(KIND, &id).await?;
-    caller.require_job(&state.catalogues.current().served, &job)?;
+    let job = state.job(KIND, &id, &caller).await?;
     if !job.is_done() {
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }

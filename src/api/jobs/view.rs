@@ -4,9 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::access::Caller;
 use crate::api::jobs::Handle;
-use crate::kernel::plan::Plan;
 use crate::kernel::time::EventTime;
 use crate::registry::{Job, JobState};
 
@@ -40,7 +38,7 @@ pub struct JobView {
 /// The newest jobs of one kind.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JobList {
-    jobs: Vec<JobView>,
+    pub(super) jobs: Vec<JobView>,
 }
 
 impl JobView {
@@ -85,17 +83,5 @@ impl JobView {
 
     pub(in crate::api) fn is_done(&self) -> bool {
         self.state == JobState::Done.as_str()
-    }
-}
-
-impl JobList {
-    pub(super) fn new(jobs: Vec<JobView>) -> JobList {
-        JobList { jobs }
-    }
-
-    /// What the caller may see of it.
-    pub(in crate::api) fn seen_by(mut self, caller: &Caller, plan: &Plan) -> JobList {
-        self.jobs.retain(|job| caller.require_job(plan, job).is_ok());
-        self
     }
 }
