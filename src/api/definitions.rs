@@ -217,6 +217,7 @@ fn refuse_incompatible(refusals: &[Refusal]) -> Result<(), Problem> {
     let mut problem = Problem::new(StatusCode::CONFLICT, "INCOMPATIBLE_SCHEMA", detail);
     let mistake = |refusal: &Refusal| Mistake {
         place: format!("source `{}`", refusal.source),
+        code: None,
         line: None,
         column: None,
         detail: refusal.what.clone(),

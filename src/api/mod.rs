@@ -32,6 +32,7 @@ mod status;
 mod system;
 mod training_sets;
 mod turns;
+mod unavailable;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

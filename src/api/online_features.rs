@@ -19,6 +19,7 @@ use crate::api::access::Caller;
 use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
+use crate::api::unavailable::UnavailableView;
 use crate::kernel::key::KeyPart;
 use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
@@ -45,6 +46,9 @@ pub struct LookupBody {
     /// What to add to each column.
     #[serde(default)]
     include: Vec<Include>,
+    /// Whether what can be read is answered where something cannot, with statuses and with `errors`; else the call fails.
+    #[serde(default)]
+    partial: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -61,6 +65,8 @@ pub struct LookupAnswer {
     /// The one instant of all values.
     #[schema(example = "2026-11-21T10:00:00.000123Z")]
     as_of: String,
+    /// The views of which values are not there, each value with the status UNAVAILABLE; with `partial`.
+    errors: Option<Vec<UnavailableView>>,
     columns: Vec<LookupColumn>,
 }
 
@@ -71,7 +77,8 @@ pub struct LookupColumn {
     name: String,
     /// In the order of the request's rows.
     values: Vec<serde_json::Value>,
-    /// PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE; with `include: [statuses]`.
+    /// PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE; with `include: [statuses]`. With `partial` also UNAVAILABLE, for
+    /// what could not be read.
     statuses: Option<Vec<String>>,
     /// Newest event time of each row; with `include: [event_times]`.
     event_times: Option<Vec<Option<String>>>,
@@ -115,7 +122,7 @@ pub(super) async fn lookup(
         Ok((name, rows))
     });
     let request = Request { wanted, entities: keys.collect::<Result<_, Problem>>()? };
-    answer(&state, &request, &body.include, media).await
+    answer(&state, &request, Shape::of(body.include, body.partial), media).await
 }
 
 /// Look up features of one entity
@@ -124,6 +131,7 @@ pub(super) async fn lookup(
     params(
         ("service" = String, Path, description = "A feature service"),
         ("key" = BTreeMap<String, String>, Query, style = Form, explode, description = "The entity's keys: `?user_id=u1`"),
+        ("partial" = Option<bool>, Query, description = "Whether what can be read is answered where something cannot. Where a key of the entity has this name, it is the key"),
     ),
     responses(
         (status = 200, description = "The values, with statuses and event times; as Arrow one record batch",
@@ -142,20 +150,43 @@ pub(super) async fn lookup_one(
     keys: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require_service(&service)?;
-    let Query(keys) = keys?;
+    let Query(mut keys) = keys?;
     refuse_repeated(&keys)?;
-    let entities = keys_of(&state.catalogues.current(), keys)?;
-    let request = Request { wanted: Wanted::Service(service), entities };
-    answer(&state, &request, &[Include::Statuses, Include::EventTimes], media).await
+    let catalogue = state.catalogues.current();
+    let is_partial = take_partial(&catalogue, &mut keys)?;
+    let request = Request { wanted: Wanted::Service(service), entities: keys_of(&catalogue, keys)? };
+    answer(&state, &request, Shape::of(vec![Include::Statuses, Include::EventTimes], is_partial), media).await
 }
 
-async fn answer(state: &State, request: &Request, include: &[Include], media: Media) -> Result<Response, Problem> {
+/// What an answer has beside the values.
+struct Shape {
+    include: Vec<Include>,
+    is_partial: bool,
+}
+
+impl Shape {
+    /// A null that is none of the entity's is told by its status alone.
+    fn of(mut include: Vec<Include>, is_partial: bool) -> Shape {
+        if is_partial {
+            include.push(Include::Statuses);
+        }
+        Shape { include, is_partial }
+    }
+}
+
+async fn answer(state: &State, request: &Request, shape: Shape, media: Media) -> Result<Response, Problem> {
     let catalogue = state.catalogues.current();
-    let answer = state.serving.lookup(&catalogue, request).await?;
+    let answer = match shape.is_partial {
+        true => state.serving.lookup_in_part(&catalogue, request).await?,
+        false => state.serving.lookup(&catalogue, request).await?,
+    };
     count(state, &answer);
+    let errors: Option<Vec<UnavailableView>> =
+        shape.is_partial.then(|| answer.unavailable.iter().map(UnavailableView::of).collect());
+    let (errors, include) = (errors.as_deref(), &shape.include);
     let body = match media {
-        Media::Json => body::json(request, &answer, include),
-        Media::Arrow => table::stream(request, &answer, include).map_err(|error| Problem::internal(&error))?,
+        Media::Json => body::json(request, &answer, include, errors),
+        Media::Arrow => table::stream(request, &answer, include, errors).map_err(|error| Problem::internal(&error))?,
     };
     Ok(([(header::CONTENT_TYPE, media.content_type())], body).into_response())
 }
@@ -176,6 +207,18 @@ pub(super) fn keys_of(catalogue: &Catalogue, keys: Vec<(String, String)>) -> Res
         Ok((name, vec![Some(part)]))
     };
     keys.into_iter().map(column).collect()
+}
+
+/// Whether the query asks for what can be read, by a parameter that is no key then.
+fn take_partial(catalogue: &Catalogue, keys: &mut Vec<(String, String)>) -> Result<bool, Problem> {
+    let mut known = catalogue.served.views.iter().flat_map(|view| &view.entity.keys);
+    let place = keys.iter().position(|(name, _)| name == "partial");
+    let Some(place) = place.filter(|_| known.all(|(key, _)| *key != *"partial")) else { return Ok(false) };
+    let (_, text) = keys.remove(place);
+    text.parse().map_err(|_| {
+        let detail = format_args!("`partial` is `true` or `false`, and `{text}` is neither").to_string();
+        Problem::bad_request("INVALID_QUERY", detail)
+    })
 }
 
 fn refuse_request_values(request: &BTreeMap<String, Vec<serde_json::Value>>) -> Result<(), Problem> {

@@ -36,11 +36,14 @@ pub struct Problem {
     pub errors: Vec<Mistake>,
 }
 
-/// One mistake in what was sent.
+/// One mistake in what was sent, or one thing that is missing.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Mistake {
-    /// The file, or the path within the body.
+    /// The file, the path within the body, the view, or the part of the service.
     pub place: String,
+    /// Stable, for programs, where it may be another than the problem's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// From 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -99,6 +102,7 @@ impl From<Diagnostic> for Mistake {
     fn from(diagnostic: Diagnostic) -> Mistake {
         Mistake {
             place: diagnostic.path,
+            code: None,
             line: Some(diagnostic.line),
             column: Some(diagnostic.column),
             detail: diagnostic.what,
@@ -142,16 +146,7 @@ impl From<serving::Error> for Problem {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_VALUES", error)
             }
             serving::Error::NotOnline(_) => Problem::bad_request("NOT_ONLINE", error),
-            serving::Error::Rebuilding(_) => Problem::unavailable("REBUILDING", error),
-            serving::Error::Store(inner) if inner.is_transient() => Problem::unavailable("STORE_UNAVAILABLE", error),
-            serving::Error::Store(_) => Problem::internal(&error),
-            serving::Error::Row { view, shard, .. } => {
-                tracing::error!(%view, shard = shard.0, detail = chain(&error), "a stored row cannot be read");
-                let detail = format_args!(
-                    "{error}, and a call is answered for all of its rows or for none: `freshet rebuild {view}` mends it"
-                );
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "ROW_DAMAGED", detail)
-            }
+            serving::Error::Unavailable(views) => Problem::unavailable_views(views, &error),
         }
     }
 }

@@ -114,5 +114,5 @@ async fn answered<T>(part: &str, answer: impl Future<Output = T>) -> Result<T, M
 }
 
 fn missing(place: &str, detail: String) -> Mistake {
-    Mistake { place: place.to_owned(), line: None, column: None, detail, help: None }
+    Mistake { place: place.to_owned(), code: None, line: None, column: None, detail, help: None }
 }

@@ -252,7 +252,7 @@ features:
     async fn counts(store: &Memory, seeding: &Seeding, user: u64) -> Vec<Option<Value>> {
         let view = &seeding.view;
         let entity = EntityKey::encode(&[crate::kernel::key::KeyPart::Text(format!("u{user}"))]);
-        let row = store.read(&[(view.rows, entity)]).await.expect("read").remove(0);
+        let row = store.read(&[(view.rows, entity)]).await.expect("read").remove(0).expect("it is whole");
         let parts = row.parts.iter().map(|(_, image)| Part::decode(view, image).expect("decoded")).collect::<Vec<_>>();
         assert!(row.parts.iter().all(|(part, _)| *part == PartId::History));
         read(view, &parts.iter().collect::<Vec<_>>(), seeding.now).values

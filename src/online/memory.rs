@@ -86,8 +86,8 @@ impl OnlineStore for Memory {
         Ok(keys.iter().map(|key| self.lock_of(&key.entity).load(key)).collect())
     }
 
-    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
-        Ok(rows.iter().map(|(version, entity)| self.lock_of(entity).read(*version, entity)).collect())
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error> {
+        Ok(rows.iter().map(|(version, entity)| Some(self.lock_of(entity).read(*version, entity))).collect())
     }
 
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error> {

@@ -12,7 +12,8 @@
 //! * [`OnlineStore::load`] tells the position that each image was read at, in the same instant. A writer whose own
 //!   position differs must drop the shard and go to the stored offset: between a rollback and a call that arrives
 //!   late the image may be of another offset than the writer's next `apply`, which would not notice.
-//! * [`OnlineStore::read`] sees each row, and the offsets of its shard, as of one instant.
+//! * [`OnlineStore::read`] sees each row, and the offsets of its shard, as of one instant. A row whose bytes are damaged
+//!   is told by itself; where the store is away, the call fails.
 //! * A shard of a version that nobody claimed holds no rows of it.
 //! * A shard is **complete** for a version once [`OnlineStore::complete`] found it to hold all that it should, and
 //!   until it is emptied or removed: a claim of an empty shard starts one that is incomplete, however fast it fills.
@@ -161,16 +162,13 @@ pub struct StoredRow {
     pub offsets: Vec<(u32, u64)>,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Worth trying again: the store is away, slow, or restarting. The outcome of a write is unknown.
     #[error("the online store is not available: {0}")]
     Unavailable(String),
     #[error("the online store at {place} is damaged: {detail}")]
     Damaged { place: String, detail: String },
-    /// Others can be read.
-    #[error("the online store at {place} is damaged: a row of version {version} in shard {} cannot be read", .shard.0)]
-    DamagedRow { place: String, version: Fingerprint, shard: Shard },
     #[error("the online store at {place} is already in use by another process")]
     InUse { place: String },
     #[error("the online store at {place} cannot be used: {detail}")]
@@ -189,6 +187,12 @@ pub trait OnlineStore: Send + Sync {
     /// How many shards entities are cut into: fixed when the store was created.
     fn shards(&self) -> u16;
 
+    /// Whether shards live on several servers, some of which may be away while others answer. Rows of one shard are read
+    /// or fail together; who wants the others then asks for each shard by itself, which takes no longer.
+    fn fails_by_shard(&self) -> bool {
+        false
+    }
+
     /// Makes `nonce` the writer of (version, partition) in `shard`, whoever it was before, and returns the offsets
     /// in the order of `claims`. Where there was none, `initial` becomes the offset.
     async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error>;
@@ -201,8 +205,8 @@ pub trait OnlineStore: Send + Sync {
     /// A writer's own parts, in the order of `keys`.
     async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error>;
 
-    /// Rows with all their parts, in the order of `rows`.
-    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error>;
+    /// Rows with all their parts, in the order of `rows`. `None`: what is stored is no row any more.
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error>;
 
     /// (shard, partition, offset) of everything claimed for a version, ordered.
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error>;

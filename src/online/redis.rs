@@ -118,10 +118,6 @@ impl Redis {
         Error::Damaged { place: self.place.clone(), detail: format!("{what} cannot be read") }
     }
 
-    fn damaged_row(&self, row: &Wanted) -> Error {
-        Error::DamagedRow { place: self.place.clone(), version: row.version, shard: row.shard }
-    }
-
     /// What every shard keeps of a version, in the order of the shards.
     async fn controls(&self, version: Fingerprint) -> Result<Vec<(Shard, Control)>, Error> {
         try_join_all((0..self.keys.shards()).map(Shard).map(|shard| async move {
@@ -176,8 +172,7 @@ impl Redis {
         for row in rows {
             let (control, generation) = &controls[&(row.shard, row.version)];
             let fields: Vec<Value> = answers.by_ref().take(hashes).collect();
-            let parts = layout::decode_parts(fields, *generation).ok_or_else(|| self.damaged_row(row))?;
-            found.push(Found { parts, control: control.clone() });
+            found.push(Found { parts: layout::decode_parts(fields, *generation), control: control.clone() });
         }
         Ok(found)
     }
@@ -199,7 +194,8 @@ struct Wanted {
 }
 
 struct Found {
-    parts: Vec<(PartId, Image)>,
+    /// `None`: they are damaged.
+    parts: Option<Vec<(PartId, Image)>>,
     control: Arc<Control>,
 }
 
@@ -207,6 +203,10 @@ struct Found {
 impl OnlineStore for Redis {
     fn shards(&self) -> u16 {
         self.keys.shards()
+    }
+
+    fn fails_by_shard(&self) -> bool {
+        self.is_cluster
     }
 
     async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error> {
@@ -242,13 +242,17 @@ impl OnlineStore for Redis {
     async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error> {
         let rows: Vec<_> = keys.iter().map(|key| (key.version, &key.entity)).collect();
         let found = self.rows(&rows, Ids::Wanted).await?;
-        Ok(keys.iter().zip(found).map(|(key, found)| loaded(key.part, found)).collect())
+        let loaded = |(key, found): (&PartKey, Found)| {
+            let row = || format!("a row of version {} in shard {}", key.version, self.shard_of(&key.entity).0);
+            loaded(key.part, found).ok_or_else(|| self.damaged(&row()))
+        };
+        keys.iter().zip(found).map(loaded).collect()
     }
 
-    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error> {
         let rows: Vec<_> = rows.iter().map(|(version, entity)| (*version, entity)).collect();
-        let found = self.rows(&rows, Ids::LeftOut).await?.into_iter();
-        Ok(found.map(|found| StoredRow { parts: found.parts, offsets: found.control.told_offsets() }).collect())
+        let stored = |found: Found| Some(StoredRow { parts: found.parts?, offsets: found.control.told_offsets() });
+        Ok(self.rows(&rows, Ids::LeftOut).await?.into_iter().map(stored).collect())
     }
 
     async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error> {
@@ -286,11 +290,12 @@ impl OnlineStore for Redis {
     }
 }
 
-fn loaded(part: PartId, found: Found) -> Loaded {
+/// `None`: its row is damaged.
+fn loaded(part: PartId, found: Found) -> Option<Loaded> {
     let position = match part {
         PartId::History => None,
         PartId::Partition(partition) => found.control.positions.get(&partition).copied(),
     };
-    let own = found.parts.into_iter().find(|(of, _)| *of == part);
-    Loaded { image: own.map(|(_, image)| image), position }
+    let own = found.parts?.into_iter().find(|(of, _)| *of == part);
+    Some(Loaded { image: own.map(|(_, image)| image), position })
 }

@@ -7,24 +7,27 @@ use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{FeaturePlan, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::{Value, ValueType};
+use crate::serving::Unavailable;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     pub as_of: EventTime,
     pub(super) views: Vec<ViewAnswer>,
     /// The view of each column, and the position of its value in the view's readings.
     pub(super) columns: Vec<(usize, usize)>,
+    /// Why some values cannot be told: one for each view and kind.
+    pub unavailable: Vec<Unavailable>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ViewAnswer {
     pub plan: Arc<ViewPlan>,
     /// Of each value of a reading, the position in the plan.
     pub features: Vec<usize>,
     /// For each row of the request, its reading.
     pub rows: Vec<usize>,
-    /// The last one is of an entity without a key, where a row has none.
-    pub readings: Vec<Reading>,
+    /// The last one is of an entity without a key, where a row has none. `None`: it could not be read.
+    pub readings: Vec<Option<Reading>>,
 }
 
 /// One feature for each row of the request.
@@ -56,19 +59,26 @@ impl Answer {
 
     /// By view: values that are null because they did not fit their type.
     pub fn overflowed(&self) -> impl Iterator<Item = (&Name, usize)> {
-        let by_view = self
-            .views
-            .iter()
-            .map(|view| (&view.plan.name, view.readings.iter().map(|reading| reading.overflowed).sum::<usize>()));
+        let overflowed = |view: &ViewAnswer| view.readings.iter().flatten().map(|it| it.overflowed).sum::<usize>();
+        let by_view = self.views.iter().map(move |view| (&view.plan.name, overflowed(view)));
         by_view.filter(|(_, overflowed)| *overflowed > 0)
     }
 }
 
 impl ViewAnswer {
+    /// Nothing of it could be read.
+    pub fn tells_nothing(&self) -> bool {
+        self.readings.iter().all(Option::is_none)
+    }
+
     /// In the order of [`Status::ALL`].
     fn statuses(&self) -> [usize; Status::ALL.len()] {
         let mut counts = [0; Status::ALL.len()];
         for reading in self.rows.iter().map(|row| &self.readings[*row]) {
+            let Some(reading) = reading else {
+                counts[Status::Unavailable as usize] += self.features.len();
+                continue;
+            };
             let values = reading.values.len();
             match reading.presence {
                 Presence::NotFound => counts[Status::NotFound as usize] += values,
@@ -102,23 +112,23 @@ impl<'a> Column<'a> {
     }
 
     pub fn values(self) -> impl ExactSizeIterator<Item = Option<&'a Value>> {
-        self.readings().map(move |reading| reading.values[self.value].as_ref())
+        self.readings().map(move |reading| reading?.values[self.value].as_ref())
     }
 
     pub fn statuses(self) -> impl ExactSizeIterator<Item = Status> {
-        self.readings().map(move |reading| reading.status(self.value))
+        self.readings().map(move |reading| reading.map_or(Status::Unavailable, |reading| reading.status(self.value)))
     }
 
     /// Newest event time of each row.
     pub fn event_times(self) -> impl ExactSizeIterator<Item = Option<EventTime>> {
-        self.readings().map(|reading| reading.newest)
+        self.readings().map(|reading| reading?.newest)
     }
 
     fn plan(self) -> &'a FeaturePlan {
         &self.view.plan.features[self.view.features[self.value]]
     }
 
-    fn readings(self) -> impl ExactSizeIterator<Item = &'a Reading> {
-        self.view.rows.iter().map(move |row| &self.view.readings[*row])
+    fn readings(self) -> impl ExactSizeIterator<Item = Option<&'a Reading>> {
+        self.view.rows.iter().map(move |row| self.view.readings[*row].as_ref())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::kernel::codec::{self, Image};
+use crate::kernel::codec::Image;
 use crate::kernel::engine::{Explanation, Read, Reading, explain};
 use crate::kernel::key::{EntityKey, PartId, Shard};
 use crate::kernel::plan::ViewPlan;
@@ -10,7 +10,7 @@ use crate::kernel::time::EventTime;
 use crate::online::StoredRow;
 use crate::registry::catalogue::Catalogue;
 use crate::serving::resolve::{self, Resolved, ResolvedView};
-use crate::serving::{Distinct, Error, Request, Serving};
+use crate::serving::{Distinct, Error, Request, Serving, Unavailable};
 
 pub struct Explained {
     pub as_of: EventTime,
@@ -50,12 +50,18 @@ impl Serving {
     /// Of a request of one row, at the instant of its own.
     pub async fn explain(&self, catalogue: &Catalogue, request: &Request) -> Result<Explained, Error> {
         let Resolved { views, .. } = resolve::resolve(catalogue, request)?;
-        let mut stored = self.stored(&views, &Distinct::of(&views)).await?.into_iter();
+        let mut stored = self.store.read(&Distinct::of(&views).keys).await.into_iter();
         let as_of = self.clock.now();
         let mut explained = Vec::with_capacity(views.len());
         for view in views {
-            let entity = view.keys.first().cloned().flatten();
-            let row = entity.map(|entity| (entity, stored.next().expect("a store answers each key")));
+            if !view.is_served {
+                return Err(Unavailable::Rebuilding(view.plan.name.clone()).into());
+            }
+            let row = |entity: EntityKey| {
+                let stored = stored.next().expect("a store answers each key");
+                self.whole(&view.plan, &entity, stored).map(|row| (entity, row))
+            };
+            let row = view.keys.first().cloned().flatten().map(row).transpose()?;
             explained.push(self.explain_view(catalogue, &view, row, as_of)?);
         }
         Ok(Explained { as_of, views: explained })
@@ -67,15 +73,12 @@ impl Serving {
         view: &ResolvedView,
         row: Option<(EntityKey, StoredRow)>,
         as_of: EventTime,
-    ) -> Result<ExplainedView, Error> {
+    ) -> Result<ExplainedView, Unavailable> {
         let plan = &view.plan;
-        if row.as_ref().is_some_and(|(_, row)| row.offsets.is_empty()) {
-            return Err(Error::Rebuilding(plan.name.clone()));
-        }
         let parts: &[(PartId, Image)] = row.as_ref().map_or(&[][..], |(_, row)| &row.parts[..]);
-        let damaged = |error: codec::Error| {
+        let damaged = |error| {
             let (entity, _) = row.as_ref().expect("what is damaged is stored");
-            Error::Row { view: plan.name.clone(), shard: entity.shard(self.store.shards()), source: error.into() }
+            self.damaged(plan, entity, error)
         };
         let read = Read::of(plan, view.features.iter().copied(), as_of);
         Ok(ExplainedView {

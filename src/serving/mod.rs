@@ -6,6 +6,8 @@
 //!
 //! One lookup has one as-of for all its rows, read once they have arrived; it takes every version from one
 //! snapshot of the catalogue; each row is read atomically, and once, however many features or request rows name it.
+//!
+//! Where some rows cannot be read, a lookup fails, or answers the others and says so: nothing is left out in silence.
 
 mod answer;
 mod breaker;
@@ -13,24 +15,27 @@ pub mod explain;
 mod reader;
 mod resolve;
 pub mod sample;
+mod unavailable;
 
 use hashbrown::HashMap;
 
 use crate::clock::Clock;
 use crate::kernel::codec;
 use crate::kernel::engine::{Read, Reading};
-use crate::kernel::key::{EntityKey, KeyPart, Shard};
+use crate::kernel::key::{EntityKey, KeyPart};
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
-use crate::online::{self, StoredRow};
+use crate::online::StoredRow;
 use crate::registry::catalogue::Catalogue;
 
 pub use answer::{Answer, Column};
 pub use reader::{Failure, Reader};
+pub use unavailable::Unavailable;
 
 use answer::ViewAnswer;
+use reader::Stored;
 use resolve::{Resolved, ResolvedView};
 use sample::Sampler;
 
@@ -84,12 +89,15 @@ pub enum Error {
     TooManyValues { rows: usize, features: usize },
     #[error("view `{0}` is declared with `online: false`: it is for backfills and training sets alone")]
     NotOnline(Name),
-    #[error("view `{0}` is being built from the log and is not served yet")]
-    Rebuilding(Name),
-    #[error(transparent)]
-    Store(#[from] online::Error),
-    #[error("a stored row of view `{view}` in shard {} cannot be read", .shard.0)]
-    Row { view: Name, shard: Shard, source: Box<dyn std::error::Error + Send + Sync> },
+    /// One for each view and kind, and at least one.
+    #[error("{}", unavailable::text(.0))]
+    Unavailable(Vec<Unavailable>),
+}
+
+impl From<Unavailable> for Error {
+    fn from(unavailable: Unavailable) -> Error {
+        Error::Unavailable(vec![unavailable])
+    }
 }
 
 /// Answers lookups. Cheap to clone; a clone shares the store.
@@ -105,65 +113,105 @@ pub struct Serving {
 const ROWS_AT_ONCE: usize = 64;
 
 impl Serving {
+    /// All that is asked for, or why some of it cannot be told.
     pub async fn lookup(&self, catalogue: &Catalogue, request: &Request) -> Result<Answer, Error> {
+        let answer = self.lookup_in_part(catalogue, request).await?;
+        if answer.unavailable.is_empty() { Ok(answer) } else { Err(Error::Unavailable(answer.unavailable)) }
+    }
+
+    /// What can be told of what is asked for, and why the rest cannot. An error where nothing can be told.
+    pub async fn lookup_in_part(&self, catalogue: &Catalogue, request: &Request) -> Result<Answer, Error> {
         let Resolved { views, columns } = resolve::resolve(catalogue, request)?;
         let distinct = Distinct::of(&views);
-        let stored = self.stored(&views, &distinct).await?;
+        let stored = self.store.read(&distinct.keys).await;
         let as_of = self.clock.now();
         let mut stored = distinct.keys.iter().map(|(_, entity)| entity).zip(stored);
-        let mut answered = Vec::with_capacity(views.len());
+        let mut answer = Answer { as_of, views: Vec::with_capacity(views.len()), columns, unavailable: Vec::new() };
         for (view, rows) in views.into_iter().zip(distinct.rows) {
-            let ResolvedView { plan, features, .. } = view;
-            let read = Read::of(&plan, features.iter().copied(), as_of);
-            let mut readings = self.read(&plan, &read, stored.by_ref().take(rows.distinct), as_of).await?;
-            let unknown = readings.len();
-            if rows.asked.contains(&None) {
-                readings.push(read.unknown());
-            }
-            let rows = rows.asked.into_iter().map(|row| row.unwrap_or(unknown)).collect();
-            answered.push(ViewAnswer { plan, features, rows, readings });
+            let stored = stored.by_ref().take(rows.distinct);
+            let answered = self.answer(view, rows, stored, as_of, &mut answer.unavailable).await;
+            answer.views.push(answered);
         }
-        Ok(Answer { as_of, views: answered, columns })
+        let tells_nothing = answer.views.iter().all(ViewAnswer::tells_nothing);
+        if tells_nothing && !answer.unavailable.is_empty() {
+            return Err(Error::Unavailable(answer.unavailable));
+        }
+        Ok(answer)
     }
 
-    /// In the order of the keys. One row that cannot be read is told by its view, and is the whole call's failure.
-    async fn stored(&self, views: &[ResolvedView], distinct: &Distinct) -> Result<Vec<StoredRow>, Error> {
-        self.store.read(&distinct.keys).await.map_err(|error| {
-            let online::Error::DamagedRow { version, shard, .. } = error else { return error.into() };
-            let view = views.iter().find(|view| view.plan.rows == version).expect("a store reads what it is asked for");
-            Error::Row { view: view.plan.name.clone(), shard, source: error.into() }
-        })
+    async fn answer<'r>(
+        &self,
+        view: ResolvedView,
+        rows: DistinctRows,
+        stored: impl Iterator<Item = (&'r EntityKey, Stored)>,
+        as_of: EventTime,
+        unavailable: &mut Vec<Unavailable>,
+    ) -> ViewAnswer {
+        let ResolvedView { plan, features, is_served, .. } = view;
+        let read = Read::of(&plan, features.iter().copied(), as_of);
+        let mut readings = self.readings(&plan, &read, stored, as_of, unavailable).await;
+        if !is_served {
+            Unavailable::Rebuilding(plan.name.clone()).note(unavailable);
+            readings.push(None);
+        }
+        let unknown = readings.len();
+        if rows.asked.contains(&None) {
+            readings.push(Some(read.unknown()));
+        }
+        let rows = rows.asked.into_iter().map(|row| row.unwrap_or(unknown)).collect();
+        ViewAnswer { plan, features, rows, readings }
     }
 
-    /// Stored rows of one view, in their order.
-    async fn read<'r>(
+    /// Of stored rows of one view, in their order; `None` where one cannot be read.
+    async fn readings<'r>(
         &self,
         view: &ViewPlan,
         read: &Read<'_>,
-        rows: impl Iterator<Item = (&'r EntityKey, StoredRow)>,
+        rows: impl Iterator<Item = (&'r EntityKey, Stored)>,
         as_of: EventTime,
-    ) -> Result<Vec<Reading>, Error> {
+        unavailable: &mut Vec<Unavailable>,
+    ) -> Vec<Option<Reading>> {
         let mut readings = Vec::with_capacity(rows.size_hint().0 + 1);
-        for (entity, row) in rows {
+        for (entity, stored) in rows {
             if !readings.is_empty() && readings.len().is_multiple_of(ROWS_AT_ONCE) {
                 tokio::task::yield_now().await;
             }
-            // The shard of a live version that is not complete was emptied: its values would be a lie.
-            if row.offsets.is_empty() {
-                return Err(Error::Rebuilding(view.name.clone()));
-            }
-            let damaged = |error: codec::Error| {
-                let shard = entity.shard(self.store.shards());
-                Error::Row { view: view.name.clone(), shard, source: error.into() }
-            };
-            let images = || row.parts.iter().map(|(_, image)| image);
-            readings.push(read.images(images()).map_err(damaged)?);
-            if self.sampler.takes() {
-                let whole = Read::all(view, as_of).images(images()).map_err(damaged)?;
-                self.sampler.offer(view, entity, as_of, &whole, &row.offsets);
-            }
+            let reading = self.reading(view, read, entity, stored, as_of);
+            readings.push(reading.map_err(|found| found.note(unavailable)).ok());
         }
-        Ok(readings)
+        readings
+    }
+
+    fn reading(
+        &self,
+        view: &ViewPlan,
+        read: &Read<'_>,
+        entity: &EntityKey,
+        stored: Stored,
+        as_of: EventTime,
+    ) -> Result<Reading, Unavailable> {
+        let row = self.whole(view, entity, stored)?;
+        let images = || row.parts.iter().map(|(_, image)| image);
+        let damaged = |error| self.damaged(view, entity, error);
+        let reading = read.images(images()).map_err(damaged)?;
+        if self.sampler.takes() {
+            let whole = Read::all(view, as_of).images(images()).map_err(damaged)?;
+            self.sampler.offer(view, entity, as_of, &whole, &row.offsets);
+        }
+        Ok(reading)
+    }
+
+    /// A row that has all that it should.
+    fn whole(&self, view: &ViewPlan, entity: &EntityKey, stored: Stored) -> Result<StoredRow, Unavailable> {
+        let stored = stored.map_err(|error| Unavailable::Store { view: view.name.clone(), error })?;
+        let no_row = || self.damaged(view, entity, codec::Error::Damaged { what: "its parts do not read" });
+        let row = stored.ok_or_else(no_row)?;
+        // The shard of a live version that is not complete was emptied: its values would be a lie.
+        if row.offsets.is_empty() { Err(Unavailable::Rebuilding(view.name.clone())) } else { Ok(row) }
+    }
+
+    fn damaged(&self, view: &ViewPlan, entity: &EntityKey, source: codec::Error) -> Unavailable {
+        Unavailable::Damaged { view: view.name.clone(), shard: entity.shard(self.store.shards()), source }
     }
 }
 
@@ -179,7 +227,8 @@ struct Distinct {
 struct DistinctRows {
     /// How many of the keys are the view's.
     distinct: usize,
-    /// For each row of the request, which of them it reads; none where the key is null.
+    /// For each row of the request, which of them it reads; none where the key is null. Of a view that is not served, all
+    /// read what cannot be told.
     asked: Vec<Option<usize>>,
 }
 
@@ -187,6 +236,10 @@ impl Distinct {
     fn of(views: &[ResolvedView]) -> Distinct {
         let mut distinct = Distinct::default();
         for view in views {
+            if !view.is_served {
+                distinct.rows.push(DistinctRows { distinct: 0, asked: vec![Some(0); view.keys.len()] });
+                continue;
+            }
             let first = distinct.keys.len();
             let mut known: HashMap<&EntityKey, usize> = HashMap::with_capacity(view.keys.len());
             let mut asked = Vec::with_capacity(view.keys.len());

@@ -1,13 +1,16 @@
 //! Reads of the online store on behalf of lookups: none waits for longer than it may, and none is sent to a store that
-//! has been failing, but for a trial now and then.
+//! has been failing, but for a trial now and then. Where shards fail by themselves, each has its own wait and its own
+//! trials, so that those of a node that is away take nothing from the others.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use crate::kernel::key::EntityKey;
+use crate::kernel::key::{EntityKey, Shard};
 use crate::kernel::plan::Fingerprint;
 use crate::online::{Error, OnlineStore, StoredRow};
 use crate::serving::breaker::{Breaker, REST};
@@ -17,9 +20,13 @@ use crate::serving::breaker::{Breaker, REST};
 pub struct Reader {
     store: Arc<dyn OnlineStore>,
     patience: Duration,
-    breaker: Arc<Mutex<Breaker>>,
+    /// One for each shard where shards fail by themselves, else one for all.
+    breakers: Arc<[Mutex<Breaker>]>,
     failures: Arc<[AtomicU64; 3]>,
 }
+
+/// What became of one row; `None`: it is damaged.
+pub type Stored = Result<Option<StoredRow>, Error>;
 
 /// Why a read had no answer, as metrics have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +52,44 @@ impl Failure {
 
 impl Reader {
     pub fn new(store: Arc<dyn OnlineStore>, patience: Duration) -> Reader {
-        Reader { store, patience, breaker: Arc::default(), failures: Arc::default() }
+        let breakers = if store.fails_by_shard() { store.shards() } else { 1 };
+        let breakers = (0..breakers).map(|_| Mutex::default()).collect();
+        Reader { store, patience, breakers, failures: Arc::default() }
     }
 
-    /// As [`OnlineStore::read`]; every failure that may pass is [`Error::Unavailable`].
-    pub async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
-        if !self.breaker().admits(Instant::now()) {
+    /// Each row by itself, in their order; every failure that may pass is [`Error::Unavailable`].
+    pub async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Vec<Stored> {
+        if !self.store.fails_by_shard() {
+            return self.together(&self.breakers[0], rows).await;
+        }
+        let mut by_shard: BTreeMap<Shard, Vec<usize>> = BTreeMap::new();
+        for (place, (_, entity)) in rows.iter().enumerate() {
+            by_shard.entry(entity.shard(self.shards())).or_default().push(place);
+        }
+        let read = by_shard.into_iter().map(|(shard, places)| async move {
+            let rows: Vec<_> = places.iter().map(|place| rows[*place].clone()).collect();
+            let stored = self.together(&self.breakers[usize::from(shard.0)], &rows).await;
+            places.into_iter().zip(stored)
+        });
+        let mut stored: Vec<(usize, Stored)> = join_all(read).await.into_iter().flatten().collect();
+        stored.sort_unstable_by_key(|(place, _)| *place);
+        stored.into_iter().map(|(_, stored)| stored).collect()
+    }
+
+    /// Rows that are read or fail together.
+    async fn together(&self, breaker: &Mutex<Breaker>, rows: &[(Fingerprint, EntityKey)]) -> Vec<Stored> {
+        match self.guarded(breaker, rows).await {
+            Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); rows.len()],
+        }
+    }
+
+    async fn guarded(
+        &self,
+        breaker: &Mutex<Breaker>,
+        rows: &[(Fingerprint, EntityKey)],
+    ) -> Result<Vec<Option<StoredRow>>, Error> {
+        if !held(breaker).admits(Instant::now()) {
             self.count(Failure::CircuitOpen);
             let detail = format!("it has been failing, and is tried again every {REST:?}");
             return Err(Error::Unavailable(detail));
@@ -63,9 +102,9 @@ impl Reader {
             }
         };
         match &answer {
-            Err(error) if error.is_transient() => self.breaker().failed(Instant::now()),
-            // A damaged row is an answer.
-            _ => self.breaker().succeeded(),
+            Err(error) if error.is_transient() => held(breaker).failed(Instant::now()),
+            // Damage is an answer.
+            _ => held(breaker).succeeded(),
         }
         answer
     }
@@ -74,8 +113,9 @@ impl Reader {
         self.store.shards()
     }
 
+    /// For some rows, if not for all.
     pub fn is_circuit_open(&self) -> bool {
-        self.breaker().is_open()
+        self.breakers.iter().any(|breaker| held(breaker).is_open())
     }
 
     /// How often each failure was met.
@@ -92,48 +132,72 @@ impl Reader {
     fn count(&self, failure: Failure) {
         self.failures[failure as usize].fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn held(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use async_trait::async_trait;
 
     use super::*;
-    use crate::kernel::key::Shard;
+    use crate::kernel::key::KeyPart;
     use crate::kernel::time::EventTime;
     use crate::online::{Advance, Applied, Claim, Loaded, Nonce, PartKey, PartWrite};
 
-    /// Answers reads while it is there, and nothing else ever.
+    /// Answers reads of its shards, but for those that are away or silent, and nothing else ever.
     #[derive(Default)]
     struct Flaky {
-        is_away: AtomicBool,
-        is_silent: AtomicBool,
+        shards: Vec<Mutex<Mood>>,
         asked: AtomicU64,
+    }
+
+    #[derive(Clone, Copy, Default)]
+    enum Mood {
+        #[default]
+        Well,
+        Away,
+        Silent,
     }
 
     const UNASKED: &str = "a reader reads";
 
+    impl Flaky {
+        fn set(&self, shard: u16, mood: Mood) {
+            *self.shards[usize::from(shard)].lock().expect("nobody panics") = mood;
+        }
+
+        fn mood_of(&self, entity: &EntityKey) -> Mood {
+            *self.shards[usize::from(entity.shard(self.shards()).0)].lock().expect("nobody panics")
+        }
+
+        fn asked(&self) -> u64 {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
     #[async_trait]
     impl OnlineStore for Flaky {
         fn shards(&self) -> u16 {
-            1
+            self.shards.len() as u16
         }
 
-        async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
+        fn fails_by_shard(&self) -> bool {
+            self.shards() > 1
+        }
+
+        async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error> {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            if self.is_silent.load(Ordering::SeqCst) {
-                std::future::pending::<()>().await;
+            for (_, entity) in rows {
+                match self.mood_of(entity) {
+                    Mood::Well => {}
+                    Mood::Away => return Err(Error::Unavailable("away".to_owned())),
+                    Mood::Silent => std::future::pending().await,
+                }
             }
-            match self.is_away.load(Ordering::SeqCst) {
-                true => Err(Error::Unavailable("away".to_owned())),
-                false => Ok(vec![StoredRow::default(); rows.len()]),
-            }
+            Ok(vec![Some(StoredRow::default()); rows.len()])
         }
 
         async fn claim(&self, _: Shard, _: &[Claim], _: Nonce) -> Result<Vec<u64>, Error> {
@@ -169,27 +233,43 @@ mod tests {
         }
     }
 
-    fn reader(patience: Duration) -> (Arc<Flaky>, Reader) {
-        let store = Arc::new(Flaky::default());
+    fn reader(shards: u16, patience: Duration) -> (Arc<Flaky>, Reader) {
+        let shards = (0..shards).map(|_| Mutex::default()).collect();
+        let store = Arc::new(Flaky { shards, asked: AtomicU64::default() });
         (store.clone(), Reader::new(store, patience))
+    }
+
+    /// A row of each shard, and another of the first.
+    fn rows(store: &Flaky) -> Vec<(Fingerprint, EntityKey)> {
+        let keys = (0..).map(|int| EntityKey::encode(&[KeyPart::Int(int)]));
+        let of = |shard| keys.clone().filter(move |key| key.shard(store.shards()) == Shard(shard));
+        let first = of(0).nth(1).expect("a shard has many entities");
+        let each = (0..store.shards()).map(|shard| of(shard).next().expect("a shard has many entities"));
+        each.chain([first]).map(|key| (Fingerprint(7), key)).collect()
+    }
+
+    async fn read(reader: &Reader, rows: &[(Fingerprint, EntityKey)]) -> Vec<Result<(), String>> {
+        let stored = reader.read(rows).await.into_iter();
+        stored.map(|stored| stored.map(drop).map_err(|error| error.to_string())).collect()
     }
 
     #[tokio::test]
     async fn a_store_that_keeps_failing_is_not_asked_and_is_asked_again_later() {
-        let (store, reader) = reader(Duration::from_secs(60));
-        store.is_away.store(true, Ordering::SeqCst);
+        let (store, reader) = reader(1, Duration::from_secs(60));
+        let row = &rows(&store)[..1];
+        store.set(0, Mood::Away);
         while !reader.is_circuit_open() {
-            reader.read(&[]).await.expect_err("away");
+            assert!(read(&reader, row).await[0].is_err());
         }
-        let asked = store.asked.load(Ordering::SeqCst);
-        let refused = reader.read(&[]).await.expect_err("refused");
+        let asked = store.asked();
+        let refused = reader.read(row).await.remove(0).expect_err("refused");
         assert!(refused.is_transient(), "{refused}");
-        assert_eq!(store.asked.load(Ordering::SeqCst), asked, "it was not asked");
+        assert_eq!(store.asked(), asked, "it was not asked");
         let counts = reader.failures();
         assert_eq!(counts[0], (Failure::Unavailable, asked));
         assert_eq!(counts[2], (Failure::CircuitOpen, 1));
-        store.is_away.store(false, Ordering::SeqCst);
-        while reader.read(&[]).await.is_err() {
+        store.set(0, Mood::Well);
+        while read(&reader, row).await[0].is_err() {
             tokio::task::yield_now().await;
         }
         assert!(!reader.is_circuit_open());
@@ -197,10 +277,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_store_is_given_up() {
-        let (store, reader) = reader(Duration::from_millis(5));
-        store.is_silent.store(true, Ordering::SeqCst);
-        let error = reader.read(&[]).await.expect_err("it never answers");
-        assert_eq!(error.to_string(), "the online store is not available: it has not answered for 5ms");
+        let (store, reader) = reader(1, Duration::from_millis(5));
+        store.set(0, Mood::Silent);
+        let silent = Err("the online store is not available: it has not answered for 5ms".to_owned());
+        assert_eq!(read(&reader, &rows(&store)).await, [silent.clone(), silent]);
         assert_eq!(reader.failures()[1], (Failure::TimedOut, 1));
+    }
+
+    #[tokio::test]
+    async fn rows_of_shards_that_answer_are_read_in_their_order_whatever_the_others_do() {
+        let (store, reader) = reader(3, Duration::from_millis(5));
+        let rows = rows(&store);
+        assert_eq!(read(&reader, &rows).await, vec![Ok(()); 4]);
+        store.set(0, Mood::Away);
+        store.set(2, Mood::Silent);
+        let away = Err("the online store is not available: away".to_owned());
+        let silent = Err("the online store is not available: it has not answered for 5ms".to_owned());
+        assert_eq!(read(&reader, &rows).await, [away.clone(), Ok(()), silent, away]);
+    }
+
+    #[tokio::test]
+    async fn shards_that_keep_failing_are_left_alone_and_the_others_are_asked() {
+        let (store, reader) = reader(2, Duration::from_secs(60));
+        let rows = rows(&store);
+        store.set(0, Mood::Away);
+        while reader.failures()[Failure::CircuitOpen as usize].1 == 0 {
+            let read = read(&reader, &rows).await;
+            assert!(read[0].is_err() && read[1].is_ok() && read[2].is_err(), "{read:?}");
+        }
     }
 }

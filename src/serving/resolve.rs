@@ -8,7 +8,7 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::{FeaturePlan, ViewPlan};
 use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
-use crate::serving::{Error, MOST_FEATURES, MOST_ROWS, MOST_VALUES, Request, Wanted};
+use crate::serving::{Error, MOST_FEATURES, MOST_ROWS, MOST_VALUES, Request, Unavailable, Wanted};
 
 pub(super) struct Resolved {
     pub views: Vec<ResolvedView>,
@@ -18,6 +18,8 @@ pub(super) struct Resolved {
 
 pub(super) struct ResolvedView {
     pub plan: Arc<ViewPlan>,
+    /// Its first version may still be built: then nothing of it can be told.
+    pub is_served: bool,
     /// What is read, by its position in the view.
     pub features: Vec<usize>,
     /// One for each row of the request; `None` where a part of the key is null, or too long for any event's.
@@ -37,15 +39,15 @@ pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolv
         let at = match known {
             Some(at) => at,
             None => {
-                let plan = live_version(catalogue, view)?;
+                let (plan, is_served) = version(catalogue, view)?;
                 let keys = entity_keys(&plan, request, rows)?;
-                resolved.views.push(ResolvedView { plan, features: Vec::new(), keys });
+                resolved.views.push(ResolvedView { plan, is_served, features: Vec::new(), keys });
                 resolved.views.len() - 1
             }
         };
         let read = &mut resolved.views[at];
         // A feature that only the version being built has is as good as the view being built.
-        let feature = read.position(feature).ok_or_else(|| Error::Rebuilding(view.clone()))?;
+        let feature = read.position(feature).ok_or_else(|| Unavailable::Rebuilding(view.clone()))?;
         read.features.push(feature);
         resolved.columns.push((at, read.features.len() - 1));
     }
@@ -110,17 +112,21 @@ fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<
         asked.extend(selected.map(|found| (&view.name, &found.name)));
         if asked.len() == before {
             let is_built = feature.is_some_and(|name| catalogue.is_building(view_name, name));
-            return Err(if is_built { Error::Rebuilding(view.name.clone()) } else { unknown() });
+            return Err(if is_built { Unavailable::Rebuilding(view.name.clone()).into() } else { unknown() });
         }
     }
     if asked.is_empty() { Err(Error::NothingWanted) } else { Ok(asked) }
 }
 
-fn live_version(catalogue: &Catalogue, view: &Name) -> Result<Arc<ViewPlan>, Error> {
-    if catalogue.served.view(view.as_str()).is_some_and(|view| !view.online) {
+/// The version that lookups read, and whether it is served yet.
+fn version(catalogue: &Catalogue, view: &Name) -> Result<(Arc<ViewPlan>, bool), Error> {
+    let declared = catalogue.served.view(view.as_str());
+    if declared.is_some_and(|view| !view.online) {
         return Err(Error::NotOnline(view.clone()));
     }
-    catalogue.serving(view.as_str()).cloned().ok_or_else(|| Error::Rebuilding(view.clone()))
+    let live = catalogue.serving(view.as_str());
+    let plan = live.or(declared).cloned().ok_or_else(|| Unavailable::Rebuilding(view.clone()))?;
+    Ok((plan, live.is_some()))
 }
 
 fn entity_keys(view: &ViewPlan, request: &Request, rows: usize) -> Result<Vec<Option<EntityKey>>, Error> {

@@ -15,7 +15,7 @@ use crate::kernel::event::{RawRecord, decode};
 use crate::kernel::key::{PartId, Shard};
 use crate::kernel::plan::compile;
 use crate::kernel::value::Value;
-use crate::online::{Advance, Applied, Claim, Loaded, Nonce, OnlineStore, PartKey, PartWrite};
+use crate::online::{self, Advance, Applied, Claim, Loaded, Nonce, OnlineStore, PartKey, PartWrite};
 use crate::registry::VersionState;
 use crate::registry::catalogue::{Pass, Version};
 
@@ -62,9 +62,11 @@ const NOON: i64 = 43_200_000_000;
 struct Shelf {
     rows: HashMap<(Fingerprint, EntityKey), StoredRow>,
     asked: Mutex<Vec<usize>>,
-    is_emptied: bool,
+    /// The version of which no shard is complete.
+    emptied: Option<Fingerprint>,
     /// The version of which no row can be read.
     damaged: Option<Fingerprint>,
+    is_away: bool,
 }
 
 const UNASKED: &str = "a lookup reads";
@@ -75,14 +77,16 @@ impl OnlineStore for Shelf {
         1
     }
 
-    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, online::Error> {
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, online::Error> {
         self.asked.lock().expect("nobody panics").push(rows.len());
-        if let Some((version, _)) = rows.iter().find(|(version, _)| Some(*version) == self.damaged) {
-            let place = "the shelf".to_owned();
-            return Err(online::Error::DamagedRow { place, version: *version, shard: Shard(0) });
+        if self.is_away {
+            return Err(online::Error::Unavailable("the shelf is away".to_owned()));
         }
-        let offsets = if self.is_emptied { Vec::new() } else { vec![(0, 3)] };
-        let row = |row| StoredRow { offsets: offsets.clone(), ..self.rows.get(row).cloned().unwrap_or_default() };
+        let row = |row: &(Fingerprint, EntityKey)| {
+            let offsets = if self.emptied == Some(row.0) { Vec::new() } else { vec![(0, 3)] };
+            let stored = StoredRow { offsets, ..self.rows.get(row).cloned().unwrap_or_default() };
+            (self.damaged != Some(row.0)).then_some(stored)
+        };
         Ok(rows.iter().map(row).collect())
     }
 
@@ -254,29 +258,99 @@ async fn whether_the_store_still_has_a_row_beyond_its_reach_does_not_show() {
     assert!(columns(&with_rows).iter().flatten().all(|(_, status, time)| (*status, *time) == (Status::NotFound, None)));
 }
 
+/// What is said of views that could not be read: `recent: view ...`.
+fn told(unavailable: &[Unavailable]) -> Vec<String> {
+    unavailable.iter().map(|it| format!("{}: {it}", it.view())).collect()
+}
+
+/// The rows of one view's version.
+fn rows_of(catalogue: &Catalogue, view: &str) -> Fingerprint {
+    catalogue.plan.view(view).expect("it is defined").rows
+}
+
+/// The shelf with a row of `ever`, that of `a`, which is no row of this layout.
+fn with_a_damaged_row(catalogue: &Catalogue) -> Shelf {
+    let mut shelf = shelf(catalogue);
+    let key = (rows_of(catalogue, "ever"), EntityKey::encode(&[KeyPart::Text("a".to_owned())]));
+    shelf.rows.get_mut(&key).expect("it clicked").parts[0].1.head = "another".into();
+    shelf
+}
+
+const DAMAGED: &str = "ever: a stored row of view `ever` in shard 0 cannot be read";
+
 #[tokio::test]
 async fn a_shard_that_was_emptied_is_never_answered_with_empty_values() {
     let catalogue = catalogue();
-    let (_, serving) = serving(Shelf { is_emptied: true, ..shelf(&catalogue) }, at_noon(0));
-    let refused = serving.lookup(&catalogue, &request(&["recent"], &["a"])).await.expect_err("it is being rebuilt");
-    assert!(matches!(&refused, Error::Rebuilding(view) if *view == *"recent"), "{refused}");
-    let refused = serving.explain(&catalogue, &request(&["recent"], &["a"])).await.map(|_| ());
-    assert!(matches!(refused, Err(Error::Rebuilding(_))));
+    let emptied = Some(rows_of(&catalogue, "recent"));
+    let (_, serving) = serving(Shelf { emptied, ..shelf(&catalogue) }, at_noon(0));
+    let asked = request(&["recent"], &["a"]);
+    let refused = serving.lookup(&catalogue, &asked).await.expect_err("it is being rebuilt");
+    assert_eq!(refused.to_string(), "view `recent` is being built from the log and is not served yet");
+    let refused = serving.explain(&catalogue, &asked).await.map(|_| ()).expect_err("it is being rebuilt");
+    assert!(matches!(&refused, Error::Unavailable(views) if matches!(views[..], [Unavailable::Rebuilding(_)])));
 }
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_fails_the_call_and_names_its_view_and_shard() {
     let catalogue = catalogue();
-    let version = catalogue.plan.view("ever").expect("it is defined").rows;
-    let told_by_the_store = Shelf { damaged: Some(version), ..shelf(&catalogue) };
-    let mut found_when_read = shelf(&catalogue);
-    let row = found_when_read.rows.iter_mut().find(|((of, _), _)| *of == version).expect("it has rows").1;
-    row.parts[0].1.head = "another".into();
-    for shelf in [told_by_the_store, found_when_read] {
+    let damaged = Some(rows_of(&catalogue, "ever"));
+    for shelf in [Shelf { damaged, ..shelf(&catalogue) }, with_a_damaged_row(&catalogue)] {
         let (_, serving) = serving(shelf, at_noon(0));
         let users = ["a", "b"];
         serving.lookup(&catalogue, &request(&["recent"], &users)).await.expect("the other view is whole");
         let failed = serving.lookup(&catalogue, &request(&["recent", "ever"], &users)).await.expect_err("damaged");
-        assert_eq!(failed.to_string(), "a stored row of view `ever` in shard 0 cannot be read");
+        assert!(matches!(&failed, Error::Unavailable(views) if told(views) == [DAMAGED]), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_in_part_has_every_value_that_can_be_read_and_says_why_others_are_not_there() {
+    let catalogue = catalogue();
+    let asked = request(&["recent:clicks_24h", "ever"], &["a", "b", "nobody"]);
+    let (_, whole) = serving(shelf(&catalogue), at_noon(0));
+    let whole = columns(&whole.lookup(&catalogue, &asked).await.expect("answered"));
+    let lost = (None, Status::Unavailable, None);
+
+    let (_, one_row) = serving(with_a_damaged_row(&catalogue), at_noon(0));
+    let answer = one_row.lookup_in_part(&catalogue, &asked).await.expect("the other rows are whole");
+    let ever = vec![lost.clone(), whole[1][1].clone(), whole[1][2].clone()];
+    assert_eq!((columns(&answer), told(&answer.unavailable)), (vec![whole[0].clone(), ever], vec![DAMAGED.to_owned()]));
+
+    let emptied = Some(rows_of(&catalogue, "ever"));
+    let (_, one_view) = serving(Shelf { emptied, ..shelf(&catalogue) }, at_noon(0));
+    let answer = one_view.lookup_in_part(&catalogue, &asked).await.expect("the other view is whole");
+    assert_eq!(columns(&answer), [whole[0].clone(), vec![lost; 3]]);
+    let rebuilding = "ever: view `ever` is being built from the log and is not served yet";
+    assert_eq!(told(&answer.unavailable), [rebuilding]);
+    let counted = answer.statuses().filter(|(_, status, _)| *status == Status::Unavailable);
+    assert_eq!(
+        counted.map(|(view, _, values)| (view.to_string(), values)).collect::<Vec<_>>(),
+        [("ever".to_owned(), 3)]
+    );
+}
+
+#[tokio::test]
+async fn a_view_whose_first_version_is_being_built_takes_no_other_along() {
+    let mut catalogue = catalogue();
+    catalogue.versions.retain(|version| version.view.name != *"ever");
+    let (shelf, serving) = serving(shelf(&catalogue), at_noon(0));
+    let asked = request(&["ever", "recent:clicks_24h"], &["a"]);
+    let answer = serving.lookup_in_part(&catalogue, &asked).await.expect("the other view is whole");
+    let clicks = (Some(Value::Int(2)), Status::Present, Some(at_noon(-10)));
+    assert_eq!(columns(&answer), [vec![(None, Status::Unavailable, None)], vec![clicks]]);
+    assert_eq!(told(&answer.unavailable), ["ever: view `ever` is being built from the log and is not served yet"]);
+    assert_eq!(*shelf.asked.lock().expect("nobody panics"), [1], "what is not served is not read");
+    assert!(serving.lookup(&catalogue, &asked).await.is_err());
+    assert!(serving.explain(&catalogue, &asked).await.is_err());
+}
+
+#[tokio::test]
+async fn a_call_of_which_nothing_can_be_read_fails_though_it_asked_for_a_part() {
+    let catalogue = catalogue();
+    let (_, serving) = serving(Shelf { is_away: true, ..shelf(&catalogue) }, at_noon(0));
+    let failed = serving.lookup_in_part(&catalogue, &request(&["recent", "ever"], &["a", "b"])).await;
+    let failed = failed.map(|_| ()).expect_err("the store is away");
+    assert_eq!(failed.to_string(), "the online store is not available: the shelf is away", "once");
+    let Error::Unavailable(views) = failed else { panic!("{failed}") };
+    assert_eq!(views.iter().map(|it| it.view().as_str()).collect::<Vec<_>>(), ["recent", "ever"]);
 }

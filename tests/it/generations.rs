@@ -119,7 +119,13 @@ impl Project {
         let mut rows = Vec::new();
         for user in 0..USERS {
             let entity = EntityKey::encode(&[KeyPart::Text(format!("u{user}"))]);
-            let row = self.store.read(&[(view.rows, entity)]).await.expect("memory does not fail").remove(0);
+            let row = self
+                .store
+                .read(&[(view.rows, entity)])
+                .await
+                .expect("memory does not fail")
+                .remove(0)
+                .expect("it is whole");
             let parts: Vec<Part> =
                 row.parts.iter().map(|(_, image)| Part::decode(&view, image).expect("our own bytes")).collect();
             for minutes in [1, 5, 17, 40, 300] {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::api::json::Rendered;
 use crate::api::online_features::Include;
+use crate::api::unavailable::UnavailableView;
 use crate::kernel::key::KeyPart;
 use crate::serving::{Answer, Column, Request};
 
@@ -13,12 +14,24 @@ use crate::serving::{Answer, Column, Request};
 const COLUMN_BYTES: usize = 64;
 const VALUE_BYTES: usize = 12;
 
-pub(super) fn json(request: &Request, answer: &Answer, include: &[Include]) -> Vec<u8> {
+/// With `errors` where an answer in part was asked for.
+pub(super) fn json(
+    request: &Request,
+    answer: &Answer,
+    include: &[Include],
+    errors: Option<&[UnavailableView]>,
+) -> Vec<u8> {
     let columns = request.entities.len() + answer.columns().len();
     let rows = request.entities.first().map_or(0, |(_, rows)| rows.len());
     let mut out = Vec::with_capacity(columns * (COLUMN_BYTES + rows * VALUE_BYTES * (1 + include.len())));
     // Writing to memory does not fail.
-    let _ = write!(out, r#"{{"as_of":"{}","columns":["#, answer.as_of);
+    let _ = write!(out, r#"{{"as_of":"{}","#, answer.as_of);
+    if let Some(errors) = errors {
+        out.extend(br#""errors":"#);
+        push(&mut out, errors);
+        out.push(b',');
+    }
+    out.extend(br#""columns":["#);
     for (name, rows) in &request.entities {
         begin_column(&mut out, |out| push(out, name));
         push_list(&mut out, rows.iter(), push_key);

@@ -1,5 +1,6 @@
 //! The answer to a lookup as one Arrow record batch: a column for each key and each feature, of its own type. With
-//! `include`, a feature's column is followed by `…:status` and `…:event_time`. The schema's metadata has the as-of.
+//! `include`, a feature's column is followed by `…:status` and `…:event_time`. The schema's metadata has the as-of and,
+//! where an answer in part was asked for, `errors` as JSON.
 //!
 //! Values are those of the JSON, but for infinities and NaN, which JSON has no numbers for.
 
@@ -13,6 +14,7 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::api::online_features::Include;
+use crate::api::unavailable::UnavailableView;
 use crate::kernel::engine::Status;
 use crate::kernel::key::KeyPart;
 use crate::kernel::value::{ColumnBuilder, ValueRef, ValueType};
@@ -20,16 +22,31 @@ use crate::serving::{Answer, Column, Request};
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.apache.arrow.stream";
 
-const AS_OF: &str = "as_of";
-
-pub(super) fn stream(request: &Request, answer: &Answer, include: &[Include]) -> Result<Vec<u8>, ArrowError> {
-    let batch = batch(request, answer, include)?;
+pub(super) fn stream(
+    request: &Request,
+    answer: &Answer,
+    include: &[Include],
+    errors: Option<&[UnavailableView]>,
+) -> Result<Vec<u8>, ArrowError> {
+    let batch = batch(request, answer, include, metadata(answer, errors))?;
     let mut writer = StreamWriter::try_new(Vec::with_capacity(batch.get_array_memory_size()), &batch.schema())?;
     writer.write(&batch)?;
     writer.into_inner()
 }
 
-fn batch(request: &Request, answer: &Answer, include: &[Include]) -> Result<RecordBatch, ArrowError> {
+fn metadata(answer: &Answer, errors: Option<&[UnavailableView]>) -> HashMap<String, String> {
+    let errors = errors.map(|errors| serde_json::to_string(errors).expect("errors are plain data"));
+    let as_of = Some(answer.as_of.to_string());
+    let told = [("as_of", as_of), ("errors", errors)].into_iter();
+    told.filter_map(|(name, text)| Some((name.to_owned(), text?))).collect()
+}
+
+fn batch(
+    request: &Request,
+    answer: &Answer,
+    include: &[Include],
+    metadata: HashMap<String, String>,
+) -> Result<RecordBatch, ArrowError> {
     let rows = request.entities.first().map_or(0, |(_, rows)| rows.len());
     let mut columns: Vec<(Field, ArrayRef)> = Vec::new();
     for (name, parts) in &request.entities {
@@ -40,7 +57,6 @@ fn batch(request: &Request, answer: &Answer, include: &[Include]) -> Result<Reco
         }
     }
     answer.columns().for_each(|feature| push_feature(&mut columns, feature, include, rows));
-    let metadata = HashMap::from([(AS_OF.to_owned(), answer.as_of.to_string())]);
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     RecordBatch::try_new_with_options(schema, arrays, &RecordBatchOptions::new().with_row_count(Some(rows)))

@@ -38,10 +38,13 @@ pub enum Status {
     NullValue,
     NotFound,
     OutsideMaxAge,
+    /// Of who answers without a reading: the row could not be had.
+    Unavailable,
 }
 
 impl Status {
-    pub const ALL: [Status; 4] = [Status::Present, Status::NullValue, Status::NotFound, Status::OutsideMaxAge];
+    pub const ALL: [Status; 5] =
+        [Status::Present, Status::NullValue, Status::NotFound, Status::OutsideMaxAge, Status::Unavailable];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,6 +52,7 @@ impl Status {
             Status::NullValue => "NULL_VALUE",
             Status::NotFound => "NOT_FOUND",
             Status::OutsideMaxAge => "OUTSIDE_MAX_AGE",
+            Status::Unavailable => "UNAVAILABLE",
         }
     }
 }

@@ -131,7 +131,7 @@ async fn apply(store: &dyn OnlineStore, advance: Advance, rows: &[PartWrite]) ->
 }
 
 async fn read(store: &dyn OnlineStore, version: Fingerprint, entity: &EntityKey) -> StoredRow {
-    store.read(&[(version, entity.clone())]).await.expect("read").remove(0)
+    store.read(&[(version, entity.clone())]).await.expect("read").remove(0).expect("it is whole")
 }
 
 async fn load(store: &dyn OnlineStore, entity: &EntityKey, part: PartId) -> Loaded {

@@ -9,8 +9,6 @@ use bytes::Bytes;
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use crate::exclusive_folder::{self, ExclusiveFolder};
-use crate::kernel::key::Shard;
-use crate::kernel::plan::Fingerprint;
 use crate::online::Error;
 
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +75,6 @@ impl Database {
 
     pub fn damaged(&self, what: &str) -> Error {
         damaged(&self.place, format!("{what} cannot be read"))
-    }
-
-    pub fn damaged_row(&self, version: Fingerprint, shard: Shard) -> Error {
-        Error::DamagedRow { place: self.place.display().to_string(), version, shard }
     }
 
     fn keyspace(&self, table: Table) -> &Keyspace {

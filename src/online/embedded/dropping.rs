@@ -119,7 +119,7 @@ mod tests {
         batch.commit().expect("committed");
         store.claim(shard, &[Claim { version, partition: 0, initial: 3 }], Nonce(1)).await.expect("claimed");
         store.complete(version, &[]).await.expect("answered");
-        let row = store.read(&[(version, entity)]).await.expect("read").remove(0);
+        let row = store.read(&[(version, entity)]).await.expect("read").remove(0).expect("it is whole");
         assert_eq!(row, StoredRow { parts: vec![], offsets: vec![(0, 3)] });
     }
 

@@ -112,7 +112,7 @@ impl OnlineStore for Embedded {
         keys.iter().map(|key| self.load_part(&view, key)).collect()
     }
 
-    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<StoredRow>, Error> {
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error> {
         let view = self.database.view();
         rows.iter().map(|(version, entity)| self.read_row(&view, *version, entity)).collect()
     }
@@ -239,19 +239,20 @@ impl Embedded {
         Ok(Loaded { image: Some(image), position })
     }
 
-    fn read_row(&self, view: &View, version: Fingerprint, entity: &EntityKey) -> Result<StoredRow, Error> {
+    /// `None`: it is damaged.
+    fn read_row(&self, view: &View, version: Fingerprint, entity: &EntityKey) -> Result<Option<StoredRow>, Error> {
         let shard = entity.shard(self.shards());
         let offsets = self.control(view, version, shard)?.told_offsets();
-        let damaged = || self.database.damaged_row(version, shard);
         let mut parts = Vec::new();
         for entry in view.prefix(Table::Heads, &layout::row_key(version, shard, entity)) {
             let (key, head) = entry?;
-            let part = layout::part_of(&key).ok_or_else(damaged)?;
-            let (_, head) = layout::decode_head(&head).ok_or_else(damaged)?;
+            let (Some(part), Some((_, head))) = (layout::part_of(&key), layout::decode_head(&head)) else {
+                return Ok(None);
+            };
             let body = view.get(Table::Bodies, &key)?.unwrap_or_default();
             parts.push((part, Image { head, body, ids: Bytes::new() }));
         }
-        Ok(StoredRow { parts, offsets })
+        Ok(Some(StoredRow { parts, offsets }))
     }
 
     fn decode_control(&self, bytes: &[u8]) -> Result<Control, Error> {
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_cannot_be_read_is_told_by_its_version_and_shard() {
+    async fn a_row_that_cannot_be_read_is_told_by_itself() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Embedded::open(folder.path(), SMALL).expect("a new store");
         let (version, entity) = (Fingerprint(7), EntityKey::from_bytes(b"u1"));
@@ -310,11 +311,9 @@ mod tests {
         let mut batch = store.database.batch();
         batch.insert(Table::Heads, &layout::part_key(shard, &key), b"");
         batch.commit().expect("written");
-        let others = [(version, EntityKey::from_bytes(b"u2")), (Fingerprint(8), entity.clone())];
-        assert_eq!(store.read(&others).await.expect("read"), [StoredRow::default(), StoredRow::default()]);
-        let damaged = store.read(&[(version, entity)]).await.expect_err("it is damaged");
-        let told = (version, shard);
-        assert!(matches!(damaged, Error::DamagedRow { version, shard, .. } if (version, shard) == told), "{damaged}");
+        let rows = [(version, EntityKey::from_bytes(b"u2")), (version, entity.clone()), (Fingerprint(8), entity)];
+        let whole = Some(StoredRow::default());
+        assert_eq!(store.read(&rows).await.expect("read"), [whole.clone(), None, whole]);
     }
 
     #[test]

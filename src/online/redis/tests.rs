@@ -65,7 +65,7 @@ async fn claim(store: &Redis) -> u64 {
 }
 
 async fn read(store: &Redis) -> Result<StoredRow, Error> {
-    Ok(store.read(&[(VERSION, entity())]).await?.remove(0))
+    Ok(store.read(&[(VERSION, entity())]).await?.remove(0).expect("it is whole"))
 }
 
 /// What a read tells: the heads, and the offsets.
@@ -82,6 +82,7 @@ async fn raw(store: &Redis, command: &Cmd) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_conforms() {
     let store = open(&server::shared("REDIS_URL")).await;
+    assert!(!store.fails_by_shard(), "it is one server");
     conformance::conforms(&store, Expiring::ByItself).await;
 }
 
@@ -95,7 +96,26 @@ async fn redis_conforms_while_a_replica_acknowledges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_conforms_on_a_cluster() {
     let store = open(&server::shared("REDIS_CLUSTER_URL")).await;
+    assert!(store.fails_by_shard(), "each has a node");
     conformance::conforms(&store, Expiring::ByItself).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_is_told_by_itself() {
+    let store = open(&server::shared("REDIS_URL")).await;
+    claim(&store).await;
+    assert_eq!(store.apply(shard(), &step(0, 5), &[row("head", None)]).await.expect("written"), Applied::Done);
+    let control = store.keys.control(VERSION, shard());
+    let generation = raw(&store, cmd("HGET").arg(control).arg("g")).await;
+    let generation: Vec<u8> = redis::from_redis_value(generation).expect("bytes");
+    let field = [b"?", &layout::part_name(PartId::Partition(0))[..], &generation].concat();
+    raw(&store, cmd("HSET").arg(store.keys.row(VERSION, shard(), &entity())).arg(field).arg("")).await;
+    let rows = [(VERSION, EntityKey::from_bytes(b"b")), (VERSION, entity())];
+    let read = store.read(&rows).await.expect("the server answers");
+    assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    let key = PartKey { version: VERSION, entity: entity(), part: PartId::Partition(0) };
+    let damaged = store.load(&[key]).await.expect_err("a writer has to know what it writes over");
+    assert!(matches!(damaged, Error::Damaged { .. }), "{damaged}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

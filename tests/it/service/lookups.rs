@@ -127,7 +127,7 @@ async fn a_wrong_lookup_is_told_what_is_wrong() {
         400 LENGTH_MISMATCH: key `user_id` has 2 values, but `item_id` has 1: all lists have the same length
         413 TOO_MANY_ROWS: the lookup has 10001 rows, and at most 10000 are answered at once
         400 INVALID_BODY: Failed to deserialize the JSON body into the target type: include[0]: unknown variant `stati`, expected `statuses` or `event_times` at line 1 column 64
-        400 INVALID_BODY: Failed to deserialize the JSON body into the target type: entity: unknown field `entity`, expected one of `service`, `features`, `entities`, `request`, `include` at line 1 column 27
+        400 INVALID_BODY: Failed to deserialize the JSON body into the target type: entity: unknown field `entity`, expected one of `service`, `features`, `entities`, `request`, `include`, `partial` at line 1 column 27
         400 NO_REQUEST_FEATURES: `request` gives `cart_value`, and no feature is computed from what a request gives: leave `request` out, and hand the value to the model yourself
         400 INVALID_BODY: Failed to deserialize the JSON body into the target type: request: invalid type: sequence, expected a map at line 1 column 56
         400 INVALID_BODY: Failed to parse the request body as JSON: EOF while parsing an object at line 1 column 1

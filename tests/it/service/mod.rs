@@ -14,6 +14,7 @@ mod ingest;
 mod jobs;
 mod limits;
 mod lookups;
+mod partial;
 mod program;
 mod rebuilds;
 mod rollbacks;

@@ -253,7 +253,7 @@ impl Store {
         let Some(user) = self.workload.users.iter().find(|user| user.shard(self.inner.shards()) == shard) else {
             return Ok(());
         };
-        let mut told = now(self.inner.read(&[(version, user.clone())])).remove(0).offsets;
+        let mut told = now(self.inner.read(&[(version, user.clone())])).remove(0).expect("it is whole").offsets;
         if self.mutant == Some(Mutant::EmptiedServed) {
             let of_version = lanes.iter().filter(|((of, _), _)| *of == version);
             told = of_version.map(|((_, partition), lane)| (*partition, lane.offset)).collect();
