@@ -20,6 +20,45 @@ fn the_file_is_what_the_code_generates() {
     expect_file!["../../openapi.yaml"].assert_eq(&yaml);
 }
 
+/// What clients were promised. Parameters are named as they are in the paths.
+const INTERFACE: &[&str] = &[
+    "POST /v1/online-features",
+    "GET /v1/online-features/{service}",
+    "POST /v1/sources/{source}/events",
+    "GET /v1/definitions",
+    "GET /v1/definitions/{kind}/{name}",
+    "POST /v1/definitions/plan",
+    "POST /v1/definitions/apply",
+    "POST /v1/training-sets",
+    "GET /v1/training-sets",
+    "GET /v1/training-sets/{id}",
+    "GET /v1/training-sets/{id}/data",
+    "DELETE /v1/training-sets/{id}",
+    "POST /v1/backfills",
+    "GET /v1/backfills",
+    "GET /v1/backfills/{id}",
+    "DELETE /v1/backfills/{id}",
+    "GET /v1/explain/{name}",
+    "GET /v1/status",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /docs/",
+    "POST /get-online-features",
+    "POST /push",
+    "POST /write-to-online-store",
+    "GET /health",
+];
+
+#[test]
+fn every_call_of_the_interface_is_described() {
+    let described = operations().into_iter().map(|(method, path, _)| format!("{} {path}", method.to_uppercase()));
+    let described: Vec<String> = described.collect();
+    let missing: Vec<_> = INTERFACE.iter().filter(|call| !described.contains(&(**call).to_owned())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn every_operation_has_its_own_id_and_a_summary() {
     let operations = operations();

@@ -118,7 +118,7 @@ async fn every_call_takes_the_keys_that_its_description_names_and_no_others() {
             assert!(expected, "{method} {path} needs `{scope}`, and answered {status} to a key with `{name}`");
         }
     }
-    assert_eq!(open, ["/health", "/healthz", "/metrics", "/readyz"]);
+    assert_eq!(open, ["/docs/", "/health", "/healthz", "/metrics", "/openapi.json", "/readyz"]);
     service.stop().await;
 }
 
