@@ -7,6 +7,7 @@ use crate::event_log::{self, Consumer, EventLog, TopicPartition};
 use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
 use crate::online::{Advance, Claim, Nonce, OnlineStore, PartKey, PartWrite};
+use crate::stream::blocked::Blocked;
 use crate::stream::retry::Backoff;
 use crate::stream::run::Error;
 use crate::stream::shell::Answer;
@@ -99,12 +100,19 @@ pub(super) async fn apply(
     shard: Shard,
     advances: Vec<Advance>,
     rows: Arc<[PartWrite]>,
+    blocked: Blocked,
     mut backoff: Backoff,
 ) -> Result<Answer, Error> {
     loop {
         match online.apply(shard, &advances, &rows).await {
-            Ok(outcome) => return Ok(Answer::Signal(Signal::Applied { shard, outcome })),
-            Err(error) => backoff.wait(error).await?,
+            Ok(outcome) => {
+                blocked.got_through();
+                return Ok(Answer::Signal(Signal::Applied { shard, outcome }));
+            }
+            Err(error) => {
+                blocked.failed(&backoff, &error);
+                backoff.wait(error).await?;
+            }
         }
     }
 }

@@ -23,6 +23,7 @@
 //! first, and others read [`Progress`] for the rest.
 
 mod batch;
+mod blocked;
 mod cache;
 mod calls;
 mod flush;

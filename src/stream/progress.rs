@@ -16,6 +16,8 @@ use crate::online::{Advance, Position};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     pub standing: Standing,
+    /// Why no flush gets through to the store, where none has for many attempts.
+    pub blocked: Option<String>,
     pub partitions: BTreeMap<TopicPartition, PartitionProgress>,
     pub versions: BTreeMap<Fingerprint, VersionProgress>,
     pub sources: BTreeMap<Name, SourceProgress>,

@@ -7,6 +7,9 @@ use crate::stream::run::Error;
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// After so many attempts a call has waited for five to ten seconds: longer than a failover or a restart takes.
+const MANY: u32 = 10;
+
 /// The waits of one call: doubled each time up to a limit, and spread by a seed, so that many callers who failed
 /// together do not come back together.
 pub(super) struct Backoff {
@@ -31,6 +34,11 @@ impl Backoff {
         Ok(())
     }
 
+    /// Whether the call has waited for longer than what passes by itself takes.
+    pub fn is_long(&self) -> bool {
+        self.attempt >= MANY
+    }
+
     /// Between half of the doubled delay and all of it.
     fn next_delay(&mut self) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.attempt.min(16)).min(LONGEST);
@@ -43,6 +51,16 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_waits_long_once_it_has_waited_for_seconds() {
+        let mut backoff = Backoff::new(1);
+        let mut waited = Duration::ZERO;
+        while !backoff.is_long() {
+            waited += backoff.next_delay();
+        }
+        assert!((Duration::from_secs(5)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
+    }
 
     #[test]
     fn delays_double_up_to_the_limit_and_differ_by_seed() {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::event_log::{self, Consumer, Delivery, EventLog, TopicPartition};
 use crate::kernel::plan::ViewPlan;
 use crate::online::OnlineStore;
+use crate::stream::blocked::Blocked;
 use crate::stream::calls;
 use crate::stream::retry::Backoff;
 use crate::stream::run::{Error, Options};
@@ -41,6 +42,7 @@ pub(super) struct Shell {
     /// Whether the log is asked what it holds, for those who want to know how far behind it the worker is.
     looking: bool,
     answers: FuturesUnordered<BoxFuture<'static, Result<Answer, Error>>>,
+    blocked: Blocked,
     backoff_seed: u64,
 }
 
@@ -88,6 +90,7 @@ impl Shell {
             asking_bounds: false,
             looking: false,
             answers: FuturesUnordered::new(),
+            blocked: Blocked::default(),
             backoff_seed: getrandom::u64()?,
         };
         shell.join();
@@ -97,6 +100,7 @@ impl Shell {
     /// A change of topics takes nobody out of the group for those who ask: it is joined anew at once.
     pub fn progress(&self) -> Progress {
         let mut progress = self.worker.progress();
+        progress.blocked = self.blocked.reason();
         let is_alone = self.stage == Stage::Joined && self.consumer.is_none();
         if self.stage == Stage::Closing || !(self.is_told || is_alone) {
             progress.standing = Standing::Joining;
@@ -270,7 +274,7 @@ impl Shell {
             }
             Effect::Apply { shard, advances, rows } => {
                 let backoff = self.backoff();
-                self.call(calls::apply(self.online.clone(), shard, advances, rows, backoff));
+                self.call(calls::apply(self.online.clone(), shard, advances, rows, self.blocked.clone(), backoff));
             }
             Effect::Seek { ticket, partition, offset } => {
                 self.consumer().seek(&partition, offset);

@@ -100,6 +100,7 @@ impl Worker {
         let is_claiming = self.partitions.values().any(|partition| matches!(partition.phase, Phase::Claiming));
         Progress {
             standing: if is_claiming { Standing::Claiming } else { Standing::Reading },
+            blocked: None,
             partitions: self.partitions.iter().map(|(at, partition)| (at.clone(), progress_of(partition))).collect(),
             versions,
             sources: self.sources.clone(),

@@ -1,14 +1,19 @@
 //! The stream's shell on a log on disk and a store in memory: what is written is caught up, taken up and let go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::{EventLog, NewRecord};
 use freshet::kernel::definition::{SourceText, parse};
+use freshet::kernel::key::{EntityKey, Shard};
 use freshet::kernel::plan::{Fingerprint, ViewPlan, compile};
 use freshet::kernel::time::{EventTime, Micros};
-use freshet::online::{Memory, OnlineStore};
+use freshet::online::{
+    Advance, Applied, Claim, Error, Loaded, Memory, Nonce, OnlineStore, PartKey, PartWrite, StoredRow,
+};
 use freshet::stream::{Options, Progress, Settings, run};
 use tokio::sync::{oneshot, watch};
 
@@ -85,6 +90,85 @@ async fn views_are_caught_up_as_they_come_and_a_shutdown_leaves_nothing_unflushe
         assert_eq!(stored, records * u64::from(SHARDS), "{}", view.name);
     }
     assert!(progress.borrow().partitions.is_empty());
+}
+
+/// A store that takes no flush while it is full, and answers everything else.
+struct Full {
+    store: Memory,
+    is_full: AtomicBool,
+}
+
+#[async_trait]
+impl OnlineStore for Full {
+    fn shards(&self) -> u16 {
+        self.store.shards()
+    }
+
+    async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(Error::Unavailable("it is full".to_owned())),
+            false => self.store.apply(shard, advances, rows).await,
+        }
+    }
+
+    async fn claim(&self, shard: Shard, claims: &[Claim], nonce: Nonce) -> Result<Vec<u64>, Error> {
+        self.store.claim(shard, claims, nonce).await
+    }
+
+    async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error> {
+        self.store.load(keys).await
+    }
+
+    async fn read(&self, rows: &[(Fingerprint, EntityKey)]) -> Result<Vec<Option<StoredRow>>, Error> {
+        self.store.read(rows).await
+    }
+
+    async fn offsets(&self, version: Fingerprint) -> Result<Vec<(Shard, u32, u64)>, Error> {
+        self.store.offsets(version).await
+    }
+
+    async fn complete(&self, version: Fingerprint, goals: &[(u32, u64)]) -> Result<bool, Error> {
+        self.store.complete(version, goals).await
+    }
+
+    async fn is_complete(&self, version: Fingerprint) -> Result<bool, Error> {
+        self.store.is_complete(version).await
+    }
+
+    async fn expire(&self, now: EventTime) -> Result<usize, Error> {
+        self.store.expire(now).await
+    }
+
+    async fn remove(&self, version: Fingerprint) -> Result<(), Error> {
+        self.store.remove(version).await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_whose_every_flush_fails_for_long_says_why_until_one_gets_through() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(folder.path()).expect("an empty folder"));
+    let store = Arc::new(Full { store: Memory::new(SHARDS), is_full: AtomicBool::new(true) });
+    log.create_topic("buys", PARTITIONS).await.expect("a new topic");
+    append(&*log, "buys", 60).await;
+    let view = views().remove(0);
+    let (_versions, wanted) = watch::channel(vec![view.clone()]);
+    let (published, mut progress) = watch::channel(Progress::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { stopped.await.expect("the test says when") };
+    let running = run(log.clone(), store.clone(), wanted, published, Clock::System, options(), shutdown);
+
+    let using = async {
+        let blocked = progress.wait_for(|progress| progress.blocked.is_some()).await.expect("the stream runs");
+        assert_eq!(blocked.blocked.as_deref(), Some("the online store is not available: it is full"));
+        drop(blocked);
+        store.is_full.store(false, Ordering::SeqCst);
+        progress.wait_for(|progress| progress.blocked.is_none()).await.expect("the stream runs");
+        caught_up(&mut progress, view.fingerprint).await;
+        stop.send(()).expect("the stream runs");
+    };
+    let (result, ()) = tokio::join!(running, using);
+    result.expect("nothing fails");
 }
 
 fn options() -> Options {

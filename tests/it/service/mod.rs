@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod away;
 mod changes;
 mod dead_letters;
 mod definitions;
