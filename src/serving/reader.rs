@@ -1,6 +1,6 @@
 //! Reads of the online store on behalf of lookups: none waits for longer than it may, and none is sent to a store that
-//! has been failing, but for a trial now and then. Where shards fail by themselves, each has its own wait and its own
-//! trials, so that those of a node that is away take nothing from the others.
+//! has been failing, but for a trial now and then. Where shards fail by themselves, each has a breaker of its own, and
+//! they are tried one after the other: a client that looks for a node which is away answers nobody else meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,8 @@ pub struct Reader {
     patience: Duration,
     /// One for each shard where shards fail by themselves, else one for all.
     breakers: Arc<[Mutex<Breaker>]>,
+    /// Not before, whosesoever it is.
+    next_trial: Arc<Mutex<Option<Instant>>>,
     failures: Arc<[AtomicU64; 3]>,
 }
 
@@ -54,7 +56,7 @@ impl Reader {
     pub fn new(store: Arc<dyn OnlineStore>, patience: Duration) -> Reader {
         let breakers = if store.fails_by_shard() { store.shards() } else { 1 };
         let breakers = (0..breakers).map(|_| Mutex::default()).collect();
-        Reader { store, patience, breakers, failures: Arc::default() }
+        Reader { store, patience, breakers, next_trial: Arc::default(), failures: Arc::default() }
     }
 
     /// Each row by itself, in their order; every failure that may pass is [`Error::Unavailable`].
@@ -89,7 +91,7 @@ impl Reader {
         breaker: &Mutex<Breaker>,
         rows: &[(Fingerprint, EntityKey)],
     ) -> Result<Vec<Option<StoredRow>>, Error> {
-        if !held(breaker).admits(Instant::now()) {
+        if !self.admits(breaker) {
             self.count(Failure::CircuitOpen);
             let detail = format!("it has been failing, and is tried again every {REST:?}");
             return Err(Error::Unavailable(detail));
@@ -104,9 +106,31 @@ impl Reader {
         match &answer {
             Err(error) if error.is_transient() => held(breaker).failed(Instant::now()),
             // Damage is an answer.
-            _ => held(breaker).succeeded(),
+            _ => self.succeeded(breaker),
         }
         answer
+    }
+
+    fn admits(&self, breaker: &Mutex<Breaker>) -> bool {
+        let (mut breaker, now) = (held(breaker), Instant::now());
+        if !breaker.is_open() {
+            return true;
+        }
+        let mut next_trial = held(&self.next_trial);
+        let is_tried = next_trial.is_none_or(|next| next <= now) && breaker.admits(now);
+        if is_tried {
+            *next_trial = Some(now + REST);
+        }
+        is_tried
+    }
+
+    /// After a trial that succeeds the next may follow at once.
+    fn succeeded(&self, breaker: &Mutex<Breaker>) {
+        let mut breaker = held(breaker);
+        if breaker.is_open() {
+            *held(&self.next_trial) = None;
+        }
+        breaker.succeeded();
     }
 
     pub fn shards(&self) -> u16 {
@@ -134,8 +158,8 @@ impl Reader {
     }
 }
 
-fn held(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
-    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -305,5 +329,23 @@ mod tests {
             let read = read(&reader, &rows).await;
             assert!(read[0].is_err() && read[1].is_ok() && read[2].is_err(), "{read:?}");
         }
+    }
+    #[tokio::test]
+    async fn shards_that_were_away_are_tried_one_after_the_other() {
+        let (store, reader) = reader(3, Duration::from_secs(60));
+        let rows = &rows(&store)[..3];
+        [0, 2].into_iter().for_each(|shard| store.set(shard, Mood::Away));
+        for _ in 0..20 {
+            read(&reader, rows).await;
+        }
+        let before = store.asked();
+        assert_eq!(read(&reader, rows).await[1], Ok(()));
+        assert!(store.asked() - before <= 2, "the shard that is well, and one trial at the most");
+        [0, 2].into_iter().for_each(|shard| store.set(shard, Mood::Well));
+        while reader.is_circuit_open() {
+            read(&reader, rows).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read(&reader, rows).await, vec![Ok(()); 3]);
     }
 }
