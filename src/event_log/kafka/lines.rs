@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 /// Between two lines of one kind.
@@ -19,11 +19,17 @@ pub(super) struct Lines {
     role: &'static str,
     /// By facility, what librdkafka calls the kind of a line: when one was let through, and how many were not since.
     said: Mutex<BTreeMap<String, (Instant, u64)>>,
+    refusal: Mutex<Option<String>>,
 }
 
 impl Lines {
     pub fn of(role: &'static str) -> Lines {
-        Lines { role, said: Mutex::default() }
+        Lines { role, said: Mutex::default(), refusal: Mutex::default() }
+    }
+
+    /// Where and why a broker refused who we said we are, if one did.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().expect("nothing panics while it notes a refusal").clone()
     }
 
     /// Levels are those of syslog: 3 is an error, 4 a warning.
@@ -61,8 +67,11 @@ impl ClientContext for Lines {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}"));
-        self.say(4, &code, reason);
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::Authentication) {
+            *self.refusal.lock().expect("nothing panics while it notes a refusal") = Some(reason.to_owned());
+        }
+        self.say(4, &code.map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}")), reason);
     }
 }
 

@@ -17,6 +17,8 @@ use crate::event_log::kafka::settings::{Options, create};
 
 /// For one question to the cluster.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// For what a client has to say on its own.
+const NEWS: Duration = Duration::from_millis(100);
 
 pub(super) struct Topics {
     /// Asks about topics; reads nothing, and is of no group.
@@ -56,7 +58,7 @@ impl Topics {
         let (client, brokers) = (self.client.clone(), self.brokers.clone());
         blocking(move || match client.fetch_metadata(None, ANSWER) {
             Ok(_) => Ok(()),
-            Err(error) => Err(Error::Unavailable(format!("no answer from Kafka at {brokers}: {error}"))),
+            Err(error) => Err(no_answer(&client, &brokers, &error)),
         })
         .await
     }
@@ -203,6 +205,19 @@ impl Keeping {
             stamps_itself: stamps == "LogAppendTime",
             retention_ms: retention_ms.parse().ok().filter(|ms| deletes && *ms >= 0),
         }
+    }
+}
+
+/// A call ends with a time-out also where brokers answer, and refuse who asks: they say so in an event beside it, after
+/// some lines for the log.
+fn no_answer(client: &BaseConsumer<Lines>, brokers: &str, error: &KafkaError) -> Error {
+    while client.poll(NEWS).is_some() {}
+    match client.context().refusal() {
+        Some(why) => Error::Settings(format!(
+            "Kafka at {brokers} refuses the user of `kafka_options` ({why}): `sasl.mechanism`, `sasl.username` and \
+             `sasl.password` have to be what its listener knows"
+        )),
+        None => Error::Unavailable(format!("no answer from Kafka at {brokers}: {error}")),
     }
 }
 

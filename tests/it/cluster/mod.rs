@@ -2,6 +2,7 @@
 //! given.
 
 mod roles;
+mod sasl;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::http::Api;
+use crate::http::{Answer, Api};
 use crate::process::Process;
 use crate::servers;
 
@@ -23,13 +24,19 @@ const PARTITIONS: usize = 4;
 struct Cluster {
     project: String,
     registry: String,
+    /// Settings that say where Kafka is, and how it is to be used.
+    kafka: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
 impl Cluster {
     async fn new() -> Cluster {
+        Cluster::on(vec![("kafka", servers::address("KAFKA_BROKERS"))]).await
+    }
+
+    async fn on(kafka: Vec<(&'static str, String)>) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
-        Cluster { project: servers::unique("shop"), registry: servers::schema().await, folder }
+        Cluster { project: servers::unique("shop"), registry: servers::schema().await, kafka, folder }
     }
 
     /// A process with these roles, called `name` in its groups; it may not be ready yet.
@@ -37,7 +44,6 @@ impl Cluster {
         let settings = [
             ("roles", roles.to_owned()),
             ("project", self.project.clone()),
-            ("kafka", servers::address("KAFKA_BROKERS")),
             ("create_topics", "true".to_owned()),
             ("redis", servers::address("REDIS_URL")),
             ("registry", self.registry.clone()),
@@ -48,23 +54,43 @@ impl Cluster {
             ("parity_sample", "1".to_owned()),
             ("drain_delay_ms", "2000".to_owned()),
         ];
-        let settings = settings.map(|(name, value)| format!("{name}={value}"));
+        let settings = settings.iter().chain(&self.kafka).map(|(name, value)| format!("{name}={value}"));
+        let settings: Vec<String> = settings.collect();
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         Process::spawn(&self.folder.path().join(name), &settings)
     }
 
     fn definitions(&self) -> String {
-        DEFINITIONS.replace("TOPIC", &format!("{}-orders", self.project))
+        DEFINITIONS.replace("TOPIC", &self.topic())
+    }
+
+    fn topic(&self) -> String {
+        format!("{}-orders", self.project)
     }
 }
 
-/// An order for each number, of one of seven users.
+/// Waits until the process says that it does what its roles promise.
+async fn ready(process: &mut Process) -> Api {
+    let api = process.ready().await;
+    until("the process is ready", async || {
+        let answer = api.get("/readyz").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+    api
+}
+
 async fn ingest(api: &Api, numbers: Range<u64>) {
+    let answer = send(api, &numbers).await;
+    assert_eq!(answer.json(), json!({ "accepted": numbers.end - numbers.start, "rejected": [] }));
+}
+
+/// An order for each number, of one of seven users.
+async fn send(api: &Api, numbers: &Range<u64>) -> Answer {
     let order =
         |number: u64| json!({ "id": number, "at": 1_767_225_600_000 + number, "user_id": format!("u{}", number % 7) });
     let lines: Vec<String> = numbers.clone().map(|number| order(number).to_string()).collect();
-    let answer = api.send("/v1/sources/orders/events?replay=true", "application/x-ndjson", lines.join("\n")).await;
-    assert_eq!(answer.json(), json!({ "accepted": numbers.end - numbers.start, "rejected": [] }));
+    api.send("/v1/sources/orders/events?replay=true", "application/x-ndjson", lines.join("\n")).await
 }
 
 /// Orders and the sum of their numbers, by user.

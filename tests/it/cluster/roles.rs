@@ -4,19 +4,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Cluster, ingest, lookup, served, settle, until, wanted};
+use super::{Cluster, ingest, lookup, ready, served, settle, until, wanted};
 use crate::http::Api;
-use crate::process::Process;
-
-async fn ready(process: &mut Process) -> Api {
-    let api = process.ready().await;
-    until("the process is ready", async || {
-        let answer = api.get("/readyz").await;
-        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
-    })
-    .await;
-    api
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_processes_are_one_service() {
