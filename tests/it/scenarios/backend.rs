@@ -43,8 +43,9 @@ impl Backend {
     }
 
     async fn on_redis(variable: &str) -> Backend {
-        let servers = [("kafka", "KAFKA_BROKERS"), ("redis", variable)];
-        Backend::new(&servers.map(|(setting, variable)| (setting, servers::address(variable)))).await
+        let registry = servers::schema().await;
+        let servers = [("kafka", servers::address("KAFKA_BROKERS")), ("redis", servers::address(variable))];
+        Backend::new(&[&servers[..], &[("registry", registry)]].concat()).await
     }
 
     pub fn begin(&self) -> EventTime {

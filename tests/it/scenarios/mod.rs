@@ -6,6 +6,7 @@
 //! `raw … in 00:12` is a record as it stands. After `restart` another process goes on.
 
 mod backend;
+mod rebuilding;
 mod seeding;
 
 use std::collections::BTreeMap;
