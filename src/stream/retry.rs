@@ -1,5 +1,7 @@
 //! Trying again: how long to wait before the next attempt at what the world refused for now.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::stream::run::Error;
@@ -15,22 +17,45 @@ const MANY: u32 = 10;
 pub(super) struct Backoff {
     seed: u64,
     attempt: u32,
+    failures: Failures,
+}
+
+/// Attempts that failed since they were last told of, by why. A store that goes fails a call for each shard in a moment:
+/// one line says so for all of them.
+#[derive(Clone, Default)]
+pub(super) struct Failures(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Failures {
+    /// To be called once in a while.
+    pub fn tell(&self) {
+        for (why, calls) in self.take() {
+            tracing::warn!(calls, "trying again: {why}");
+        }
+    }
+
+    fn count(&self, error: &Error) {
+        let mut failures = self.0.lock().expect("nothing panics while it counts failures");
+        *failures.entry(error.to_string()).or_default() += 1;
+    }
+
+    fn take(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut *self.0.lock().expect("nothing panics while it counts failures"))
+    }
 }
 
 impl Backoff {
-    pub fn new(seed: u64) -> Backoff {
-        Backoff { seed, attempt: 0 }
+    pub fn new(seed: u64, failures: Failures) -> Backoff {
+        Backoff { seed, attempt: 0, failures }
     }
 
-    /// Says what failed and waits, or gives the error back where trying again would not help.
+    /// Counts what failed and waits, or gives the error back where trying again would not help.
     pub async fn wait(&mut self, error: impl Into<Error>) -> Result<(), Error> {
         let error = error.into();
         if !error.is_transient() {
             return Err(error);
         }
-        let delay = self.next_delay();
-        tracing::warn!(attempt = self.attempt, delay_ms = delay.as_millis() as u64, "trying again: {error}");
-        tokio::time::sleep(delay).await;
+        self.failures.count(&error);
+        tokio::time::sleep(self.next_delay()).await;
         Ok(())
     }
 
@@ -50,11 +75,14 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::{join, join_all};
+
     use super::*;
+    use crate::online;
 
     #[test]
     fn a_call_waits_long_once_it_has_waited_for_seconds() {
-        let mut backoff = Backoff::new(1);
+        let mut backoff = Backoff::new(1, Failures::default());
         let mut waited = Duration::ZERO;
         while !backoff.is_long() {
             waited += backoff.next_delay();
@@ -65,7 +93,7 @@ mod tests {
     #[test]
     fn delays_double_up_to_the_limit_and_differ_by_seed() {
         let delays = |seed| {
-            let mut backoff = Backoff::new(seed);
+            let mut backoff = Backoff::new(seed, Failures::default());
             (0..40).map(|_| backoff.next_delay()).collect::<Vec<_>>()
         };
         assert_eq!(delays(1), delays(1));
@@ -74,5 +102,20 @@ mod tests {
             let whole = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
             assert!(whole / 2 <= delay && delay <= whole, "attempt {attempt} waits {delay:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn calls_that_fail_for_one_reason_are_told_of_together_and_once() {
+        let failures = Failures::default();
+        let away = |store: &str| online::Error::Unavailable(format!("{store} is away"));
+        let call = |seed, store: &'static str| {
+            let mut backoff = Backoff::new(seed, failures.clone());
+            async move { backoff.wait(away(store)).await.expect("it may come back") }
+        };
+        join(join_all((0..256).map(|shard| call(shard, "redis"))), call(256, "another")).await;
+        let told: Vec<(String, u64)> = failures.take().into_iter().collect();
+        let text = |store: &str| Error::from(away(store)).to_string();
+        assert_eq!(told, [(text("another"), 1), (text("redis"), 256)]);
+        assert!(failures.take().is_empty());
     }
 }

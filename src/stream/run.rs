@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::{Fuse, FutureExt};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::event_log::{self, EventLog};
@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(5);
 const PUBLISH: Duration = Duration::from_millis(100);
 /// Between looks at how long the log is: what is not delivered for now counts as lag too.
 const LOOK: Duration = Duration::from_secs(10);
+/// Between lines about what is tried again.
+const TELL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -69,12 +71,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let grace = options.grace;
     let mut shell = Shell::new(log, online, options, versions.borrow_and_update().clone())?;
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut publish = tokio::time::interval(PUBLISH);
-    publish.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (mut ticks, mut publish, mut look, mut tell) = (every(TICK), every(PUBLISH), every(LOOK), every(TELL));
     let mut shutdown = pin!(shutdown.fuse());
     let mut patience = pin!(Fuse::terminated());
     while !shell.is_closed() {
@@ -95,11 +92,20 @@ pub async fn run(
             _ = ticks.tick() => shell.step(Signal::Tick(clock.now())).await?,
             _ = publish.tick() => { progress.send_replace(shell.progress()); }
             _ = look.tick() => shell.look(),
+            _ = tell.tick() => shell.tell_failures(),
         }
     }
+    shell.tell_failures();
     progress.send_replace(shell.progress());
     if tokio::time::timeout(grace, shell.leave()).await.is_err() {
         tracing::warn!("the group did not take the partitions back in time: the others get them when it misses us");
     }
     Ok(())
+}
+
+/// A tick that was missed is not made up for.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }

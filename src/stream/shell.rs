@@ -14,7 +14,7 @@ use crate::kernel::plan::ViewPlan;
 use crate::online::OnlineStore;
 use crate::stream::blocked::Blocked;
 use crate::stream::calls;
-use crate::stream::retry::Backoff;
+use crate::stream::retry::{Backoff, Failures};
 use crate::stream::run::{Error, Options};
 use crate::stream::{Bounds, Effect, Progress, Signal, Standing, Ticket, Worker};
 
@@ -44,6 +44,7 @@ pub(super) struct Shell {
     answers: FuturesUnordered<BoxFuture<'static, Result<Answer, Error>>>,
     blocked: Blocked,
     backoff_seed: u64,
+    failures: Failures,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,7 @@ impl Shell {
             answers: FuturesUnordered::new(),
             blocked: Blocked::default(),
             backoff_seed: getrandom::u64()?,
+            failures: Failures::default(),
         };
         shell.join();
         Ok(shell)
@@ -108,6 +110,11 @@ impl Shell {
             progress.standing = Standing::Claiming;
         }
         progress
+    }
+
+    /// Says what is tried again, if anything was since it was last said.
+    pub fn tell_failures(&self) {
+        self.failures.tell();
     }
 
     /// Hands the partitions over to the other members; what is flushed of them is flushed.
@@ -339,6 +346,6 @@ impl Shell {
 
     fn backoff(&mut self) -> Backoff {
         self.backoff_seed = self.backoff_seed.wrapping_add(1);
-        Backoff::new(self.backoff_seed)
+        Backoff::new(self.backoff_seed, self.failures.clone())
     }
 }
