@@ -23,6 +23,7 @@ mod process;
 mod scenarios;
 mod servers;
 mod service;
+mod silent_group;
 mod simulation;
 mod stream_run;
 mod stream_worker;

@@ -17,8 +17,8 @@ use freshet::online::{
 use freshet::stream::{Options, Progress, Settings, run};
 use tokio::sync::{oneshot, watch};
 
-const SHARDS: u16 = 4;
-const PARTITIONS: u32 = 2;
+pub const SHARDS: u16 = 4;
+pub const PARTITIONS: u32 = 2;
 
 const DEFINITIONS: &str = r#"
 kind: entity
@@ -171,17 +171,17 @@ async fn a_worker_whose_every_flush_fails_for_long_says_why_until_one_gets_throu
     result.expect("nothing fails");
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     let grace = std::time::Duration::from_secs(60);
     Options { group: "freshet".into(), worker: Settings::default(), grace }
 }
 
-async fn caught_up(progress: &mut watch::Receiver<Progress>, version: Fingerprint) {
+pub async fn caught_up(progress: &mut watch::Receiver<Progress>, version: Fingerprint) {
     let is_caught_up = |progress: &Progress| progress.is_caught_up(version, PARTITIONS as usize);
     progress.wait_for(is_caught_up).await.expect("the stream runs");
 }
 
-async fn append(log: &dyn EventLog, topic: &str, count: usize) {
+pub async fn append(log: &dyn EventLog, topic: &str, count: usize) {
     let now = EventTime::MIN + Micros::DAY;
     let record = |index: usize| {
         let value = format!(r#"{{"at": {}, "user": "u{}"}}"#, now.micros() / 1_000, index % 7);
@@ -190,7 +190,7 @@ async fn append(log: &dyn EventLog, topic: &str, count: usize) {
     log.append(topic, (0..count).map(record).collect()).await.expect("the log takes it");
 }
 
-fn views() -> Vec<Arc<ViewPlan>> {
+pub fn views() -> Vec<Arc<ViewPlan>> {
     let file = SourceText { path: "buys.yaml".into(), text: DEFINITIONS.into() };
     compile(&parse(&[file]).expect("the definitions are right")).views
 }
