@@ -67,11 +67,16 @@ impl Follower {
 mod tests {
     use std::path::Path;
 
+    use tokio::time::timeout;
+
     use super::*;
     use crate::kernel::definition::SourceText;
     use crate::kernel::time::{EventTime, Micros};
     use crate::registry::access::{ApiKey, KeyText, Scope};
     use crate::registry::sqlite::SqliteRegistry;
+
+    /// Far longer than half a second, and far shorter than an hour.
+    const LIMIT: Duration = Duration::from_secs(60);
 
     const ENTITY: &str = "kind: entity\nname: user\nkeys: [{ name: user_id, type: string }]\n";
 
@@ -110,17 +115,21 @@ mod tests {
         }
     }
 
+    /// The second apply comes after the first question, so it is heard of by a later one: not after an hour.
     #[tokio::test]
-    async fn what_another_process_applies_is_seen_by_those_that_follow() {
+    async fn what_another_process_applies_is_seen_soon_however_seldom_the_registry_is_to_be_asked() {
         let folder = tempfile::tempdir().expect("a folder");
         let (ours, theirs) = (registry(folder.path()).await, registry(folder.path()).await);
         let follower = follower(&ours).await;
         let mut heard = follower.catalogues.subscribe();
         let changes = async {
-            apply(&*theirs, 0, ENTITY).await;
-            heard.wait_for(|catalogue| catalogue.revision == 1).await.expect("open");
+            for (revision, text) in [(1, ENTITY.to_owned()), (2, ENTITY.replace("user", "item"))] {
+                apply(&*theirs, revision - 1, &text).await;
+                heard.wait_for(|catalogue| catalogue.revision == revision).await.expect("open");
+            }
         };
-        follower.run(Duration::from_millis(1), changes).await;
+        let hour = Duration::from_secs(3_600);
+        timeout(LIMIT, follower.run(hour, changes)).await.expect("it asks twice a second at least");
     }
 
     #[tokio::test]
