@@ -184,8 +184,7 @@ fn error_of(place: &str, error: fjall::Error) -> Error {
         fjall::Error::Locked => Error::InUse { place },
         fjall::Error::Io(error) => Error::Unavailable(format!("{place}: {error}")),
         fjall::Error::Poisoned => {
-            let detail = "an earlier write failed: see that the disk has room and is sound, then start again";
-            Error::Damaged { place, detail: detail.to_owned() }
+            Error::Unavailable(format!("{place}: a write failed earlier; mend the disk and restart the service"))
         }
         error => Error::Damaged { place, detail: error.to_string() },
     }
