@@ -24,6 +24,9 @@ pub struct Resources {
 /// Half of the gigabyte that a job shall do with.
 const MEMORY_BYTES: usize = 512 << 20;
 
+/// Of a batch. A merge of what was spilled holds several of each file, and a hundred million events spill into some hundreds.
+const BATCH_ROWS: usize = 2_048;
+
 /// What each sort keeps for merging what it spilled, unless the pool is small.
 const MERGE_BYTES: usize = 8 << 20;
 
@@ -41,12 +44,15 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(resources: Resources) -> Result<Engine, Error> {
-        let runtime = Builder::new_multi_thread().worker_threads(resources.threads.get()).build();
+        let threads = resources.threads.get();
+        // What was spilled is read on blocking threads: the allocator keeps memory for each, and there would be hundreds.
+        let runtime = Builder::new_multi_thread().worker_threads(threads).max_blocking_threads(2 * threads).build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let pool = Arc::new(FairSpillPool::new(resources.memory_bytes));
         let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
         let config = SessionConfig::new()
-            .with_target_partitions(resources.threads.get())
+            .with_target_partitions(threads)
+            .with_batch_size(BATCH_ROWS)
             .with_sort_spill_reservation_bytes((resources.memory_bytes / 64).min(MERGE_BYTES));
         let context = TaskContext::default().with_session_config(config).with_runtime(environment);
         Ok(Engine { runtime, context: Arc::new(context) })
