@@ -9,6 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, Resour
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use crate::event_log::Error;
 use crate::event_log::kafka::blocking;
@@ -17,8 +18,9 @@ use crate::event_log::kafka::settings::{Options, create};
 
 /// For one question to the cluster.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
-/// For what a client has to say on its own.
+/// For the next of what a client has to say on its own, and for all of it: where nobody is, there is no end of it.
 const NEWS: Duration = Duration::from_millis(100);
+const ALL_NEWS: Duration = Duration::from_secs(1);
 
 pub(super) struct Topics {
     /// Asks about topics; reads nothing, and is of no group.
@@ -211,7 +213,8 @@ impl Keeping {
 /// A call ends with a time-out also where brokers answer, and refuse who asks: they say so in an event beside it, after
 /// some lines for the log.
 fn no_answer(client: &BaseConsumer<Lines>, brokers: &str, error: &KafkaError) -> Error {
-    while client.poll(NEWS).is_some() {}
+    let until = Instant::now() + ALL_NEWS;
+    while client.context().refusal().is_none() && Instant::now() < until && client.poll(NEWS).is_some() {}
     match client.context().refusal() {
         Some(why) => Error::Settings(format!(
             "Kafka at {brokers} refuses the user of `kafka_options` ({why}): `sasl.mechanism`, `sasl.username` and \
