@@ -52,6 +52,8 @@ pub struct Config {
     pub archive_interval: Micros,
     /// Of the stream worker, in bytes.
     pub worker_cache_bytes: usize,
+    /// Of fewer archived records the stream folds new rows by itself.
+    pub seed_records: u64,
     /// Of the embedded online store, in bytes.
     pub store_cache_bytes: u64,
     /// Of one training set or backfill.
@@ -142,6 +144,7 @@ impl Config {
         let flush_interval = Micros::from_millis(check.number("flush_interval_ms", 1, 60_000) as i64);
         let archive_interval = Micros::from_millis(check.number("archive_interval_ms", 10, 3_600_000) as i64);
         let worker_cache_bytes = (check.number("worker_cache_mb", 1, 1 << 20) << 20) as usize;
+        let seed_records = check.number("seed_records", 0, u64::MAX);
         let store_cache_bytes = check.number("store_cache_mb", 1, 1 << 20) << 20;
         let job_resources = job_resources(check);
         let parity_sample = check.number("parity_sample", 0, 1 << 40);
@@ -176,6 +179,7 @@ impl Config {
             flush_interval,
             archive_interval,
             worker_cache_bytes,
+            seed_records,
             store_cache_bytes,
             job_resources,
             parity_sample,

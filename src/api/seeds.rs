@@ -1,5 +1,5 @@
-//! `/v1/seeds`: history of views on its way to the online store. Workers begin these jobs by themselves, when a version is
-//! built over a source with history files, and begin them again where they fail: here they are only looked at.
+//! `/v1/seeds`: what was archived on its way to the online store, of the log or of history files. Workers begin these jobs by
+//! themselves, when a version is built, and begin them again where they fail: here they are only looked at.
 
 use axum::Json;
 use axum::extract::State as Shared;

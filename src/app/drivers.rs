@@ -43,7 +43,7 @@ impl App {
         self.run(remove_retired(registry.clone(), online.clone(), clock.clone(), window, closing).map(Ok));
         let promoter = Promoter::new(backends, catalogues.clone(), clock.clone());
         self.run(promoter.run(self.life.reaches(Phase::Closing)));
-        let seeder = Seeder::new(backends, catalogues.clone(), clock.clone(), config.job_resources)?;
+        let seeder = Seeder::new(backends, catalogues.clone(), clock.clone(), config)?;
         self.run(seeder.run(self.life.reaches(Phase::Closing)));
         let closing = self.life.reaches(Phase::Closing);
         self.run(expire(online.clone(), passes.clone(), clock, closing).map(Ok));

@@ -15,6 +15,7 @@
 //! again the same way. A restart may take a later goal, never an earlier one than the version's beginning.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::offline::Archive;
 use crate::online::OnlineStore;
 use crate::registry::catalogue::{Catalogues, Version};
-use crate::registry::{Registry, VersionState};
+use crate::registry::{Registry, Seed, VersionState};
 
 /// Between looks at the store: doubled from the first to the longest while nothing happens.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
@@ -116,7 +117,10 @@ impl Promoter {
 
     /// Whether the version went live.
     async fn look_at(&mut self, version: &Version) -> Result<bool, Error> {
-        let Version { view, generation, state, .. } = version;
+        let Version { view, generation, seed, state, .. } = version;
+        if view.online && !matches!(seed, Seed::Done(_)) {
+            return Ok(false);
+        }
         let is_built = *state != VersionState::Building;
         if is_built && (!view.online || self.online.is_complete(view.rows).await?) {
             self.goals.remove(&view.rows);
@@ -168,7 +172,9 @@ impl Promoter {
     /// that is still being read.
     async fn set_goal(&mut self, view: &ViewPlan, before: Option<Duration>) -> Result<bool, Error> {
         let Ok(bounds) = self.log.bounds(&view.source.topic).await else { return Ok(false) };
-        let mut places: Vec<(u32, u64)> = (0..).zip(bounds.iter().map(|held| held.end)).collect();
+        // A shard below the cut of a seeding has half of its rows, however short the log is by now.
+        let place = |(partition, held): (u32, &Range<u64>)| (partition, held.end.max(view.folded_from(partition)));
+        let mut places: Vec<(u32, u64)> = (0..).zip(&bounds).map(place).collect();
         if !view.source.history.is_empty() {
             let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(false) };
             places.push((HISTORY, rows));

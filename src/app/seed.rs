@@ -1,153 +1,236 @@
-//! Who seeds what: a generation of rows that is being built, of a source with history files, gets its part of history
-//! from one of the stream processes.
+//! Who seeds what: new rows begin with what the archive has of them, folded in bulk, and get their part of history files.
+//!
+//! ```text
+//! a new generation ─► decide: up to where the archive gives the rows ─► a job: the seeding ─► the stream, from the cut on
+//!                       └─ the archive has little: the stream folds everything
+//! ```
+//!
+//! The decision is in the registry before the first write, and stands: the stream writes no row of a generation before its
+//! seeding is done, so neither meets half of the other's work. Where a store lost seeded rows later, nobody folds on top of
+//! what is left of them (the stream sees that too): a new generation is built.
 //!
 //! A seeding is a job in the registry, so that processes see who is at it, and that he is gone. Should two begin at once
-//! the store lets one of them through.
+//! the store lets one of them through. History waits for nobody: it has a part of its own in each row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::api::seeds::KIND;
 use crate::app::Error;
 use crate::app::backends::Backends;
 use crate::app::promote::history_rows;
-use crate::backfill::seed::{Seeded, Seeding, seed};
+use crate::backfill::seed::{self, Seeded, Seeding};
 use crate::batch::Resources;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::event_log::{self, EventLog};
 use crate::kernel::key::HISTORY;
-use crate::kernel::plan::ViewPlan;
-use crate::kernel::time::Micros;
+use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::offline::Archive;
 use crate::online::{Nonce, OnlineStore};
 use crate::registry::catalogue::{Catalogues, Version};
-use crate::registry::{Job, JobState, Registry, VersionState};
+use crate::registry::{Offsets, Registry, Seed, VersionState};
 
-/// Between looks at what is to be seeded.
-const LOOK: Duration = Duration::from_millis(500);
+use job::From;
 
-/// How long a seeding counts as running after its process was last heard of, and how often it is.
-const LEASE: Micros = Micros::new(30_000_000);
-const RENEW_EVERY: Duration = Duration::from_secs(5);
+mod job;
 
-/// The newest jobs: more are never under way.
-const JOBS: usize = 100;
+/// Between looks at what is to be seeded, and after one that failed.
+const LOOK: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(5);
 
 pub(super) struct Seeder {
+    log: Arc<dyn EventLog>,
     online: Arc<dyn OnlineStore>,
     registry: Arc<dyn Registry>,
     catalogues: Catalogues,
     archive: Archive,
     clock: Clock,
     resources: Resources,
+    /// Of fewer archived records the stream makes the rows as soon.
+    least_records: u64,
     /// What this process calls itself in the registry: drawn at random.
     owner: String,
 }
 
 impl Seeder {
-    pub fn new(
-        backends: &Backends,
-        catalogues: Catalogues,
-        clock: Clock,
-        resources: Resources,
-    ) -> Result<Seeder, Error> {
-        let Backends { online, registry, folder, .. } = backends;
-        let (online, registry, archive) = (online.clone(), registry.clone(), Archive::new(folder.clone()));
-        let owner = format!("{:016x}", getrandom::u64()?);
-        Ok(Seeder { online, registry, catalogues, archive, clock, resources, owner })
+    pub fn new(backends: &Backends, catalogues: Catalogues, clock: Clock, config: &Config) -> Result<Seeder, Error> {
+        let Backends { log, online, registry, folder } = backends;
+        Ok(Seeder {
+            log: log.clone(),
+            online: online.clone(),
+            registry: registry.clone(),
+            catalogues,
+            archive: Archive::new(folder.clone()),
+            clock,
+            resources: config.job_resources,
+            least_records: config.seed_records,
+            owner: format!("{:016x}", getrandom::u64()?),
+        })
     }
 
+    /// A long seeding keeps no other view from beginning: decisions are made beside it.
     pub async fn run(self, closing: impl Future<Output = ()>) -> Result<(), Error> {
-        let follow = async {
-            loop {
-                if let Err(error) = self.look().await {
-                    tracing::warn!(%error, "history cannot be written to the online store; trying again");
-                }
-                sleep(LOOK).await;
-            }
-        };
-        tokio::select! { () = closing => Ok(()), () = follow => Ok(()) }
+        tokio::select! { () = closing => {}, () = self.decide_always() => {}, () = self.seed_always() => {} }
+        Ok(())
     }
 
-    async fn look(&self) -> Result<(), Error> {
-        for Version { view, state, .. } in &self.catalogues.current().versions {
-            if !view.online || view.source.history.is_empty() {
-                continue;
+    async fn decide_always(&self) {
+        let mut applied = self.catalogues.subscribe();
+        loop {
+            let mut wait = LOOK;
+            let undecided = |seed: &Seed| matches!(seed, Seed::Undecided) || *seed == Seed::Begun(Offsets::new());
+            let catalogue = self.catalogues.current();
+            for version in catalogue.versions.iter().filter(|it| it.view.online && undecided(&it.seed)) {
+                if let Err(error) = self.decide(version).await {
+                    tracing::warn!(%error, view = %version.view.name, "a view cannot begin yet; trying again");
+                    wait = REST;
+                }
             }
-            if *state == VersionState::Live && self.online.is_complete(view.rows).await? {
-                continue;
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = applied.changed() => if changed.is_err() { return },
             }
-            let Some(rows) = history_rows(&self.archive, &view.source).await? else { continue };
-            if !self.is_seeded(view, rows).await? {
-                self.seed(view, rows).await?;
+        }
+    }
+
+    async fn decide(&self, version: &Version) -> Result<(), Error> {
+        let Version { view, generation, .. } = version;
+        let cut = self.cut(view).await?;
+        let stands = self.registry.begin_seed(view.fingerprint, *generation, &cut).await?;
+        if stands.is_some_and(|cut| cut.is_empty()) {
+            self.registry.end_seed(view.fingerprint, *generation).await?;
+        }
+        Ok(self.catalogues.refresh(&*self.registry).await?)
+    }
+
+    /// Nothing of an archive that cannot be read for good: the stream says what is wrong, should it need it.
+    async fn cut(&self, view: &ViewPlan) -> Result<Offsets, Error> {
+        let held = match self.log.bounds(&view.source.topic).await {
+            Err(event_log::Error::UnknownTopic(_)) => return Ok(Offsets::new()),
+            held => held?,
+        };
+        let (archive, source, least) = (self.archive.clone(), view.source.clone(), self.least_records);
+        let cut = spawn_blocking(move || seed::cut(&archive, &source, &held, least)).await;
+        match cut.expect("a look at the archive does not panic") {
+            Err(error) if !error.is_transient() => {
+                tracing::warn!(%error, view = %view.name, "its rows are folded without the archive");
+                Ok(Offsets::new())
             }
+            cut => Ok(cut?),
+        }
+    }
+
+    async fn seed_always(&self) {
+        let mut applied = self.catalogues.subscribe();
+        loop {
+            let mut wait = LOOK;
+            for version in &self.catalogues.current().versions {
+                if let Err(error) = self.look_at(version).await {
+                    tracing::warn!(%error, view = %version.view.name, "its rows cannot be seeded; trying again");
+                    wait = REST;
+                }
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = applied.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// The version is as it was when this round began: a seeding may have taken long since.
+    async fn look_at(&self, version: &Version) -> Result<(), Error> {
+        let Version { view, generation, seed, .. } = version;
+        if !view.online || !self.is_written(view.rows) {
+            return Ok(());
+        }
+        match seed {
+            Seed::Undecided => {}
+            Seed::Begun(cut) if cut.is_empty() => {}
+            Seed::Begun(cut) => {
+                if self.seed(view, From::Archive, cut.clone()).await? {
+                    self.registry.end_seed(view.fingerprint, *generation).await?;
+                    self.catalogues.refresh(&*self.registry).await?;
+                }
+            }
+            Seed::Done(cut) => self.mend(version, cut).await?,
+        }
+        self.look_at_history(version).await
+    }
+
+    /// Begins a new generation in place of one that lost seeded rows, unless one is built already.
+    async fn mend(&self, version: &Version, cut: &Offsets) -> Result<(), Error> {
+        let Version { view, generation, .. } = version;
+        if cut.is_empty() || self.online.is_complete(view.rows).await? || self.is_seeded(view, cut).await? {
+            return Ok(());
+        }
+        let is_beside = |other: &Version| {
+            other.view.fingerprint == view.fingerprint
+                && other.generation != *generation
+                && other.state == VersionState::Building
+        };
+        if !self.catalogues.current().versions.iter().any(is_beside) {
+            tracing::warn!(view = %view.name, version = %view.fingerprint, "the online store lost its rows: building them anew");
+            self.registry.rebuild(&[view.fingerprint], self.clock.now()).await?;
+            self.catalogues.refresh(&*self.registry).await?;
         }
         Ok(())
     }
 
-    async fn is_seeded(&self, view: &ViewPlan, rows: u64) -> Result<bool, Error> {
-        let offsets = self.online.offsets(view.rows).await?;
-        let seeded = offsets.iter().filter(|(_, partition, offset)| *partition == HISTORY && *offset >= rows);
-        Ok(seeded.count() == usize::from(self.online.shards()))
+    async fn look_at_history(&self, version: &Version) -> Result<(), Error> {
+        let Version { view, state, .. } = version;
+        if view.source.history.is_empty() || *state == VersionState::Live && self.online.is_complete(view.rows).await? {
+            return Ok(());
+        }
+        let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(()) };
+        let cut = BTreeMap::from([(HISTORY, rows)]);
+        if !self.is_seeded(view, &cut).await? {
+            self.seed(view, From::History, cut).await?;
+        }
+        Ok(())
     }
 
-    async fn seed(&self, view: &Arc<ViewPlan>, rows: u64) -> Result<(), Error> {
-        let Some(mut job) = self.take(view).await? else { return Ok(()) };
-        let now = self.clock.now();
-        let (archive, view) = (self.archive.clone(), view.clone());
-        let seeding = Seeding { archive, view: view.clone(), rows, now, resources: self.resources };
-        let work = seed(&*self.online, seeding, Nonce(getrandom::u64()?));
-        let outcome = tokio::select! { outcome = work => outcome, error = self.keep_alive() => return Err(error) };
-        job.finished_at = Some(self.clock.now());
-        match &outcome {
-            Ok(Seeded::Done) => {
-                tracing::info!(view = %view.name, version = %view.fingerprint, rows, "its history is in the online store");
-                (job.state, job.progress, job.result) =
-                    (JobState::Done, 1.0, Some(serde_json::json!({ "rows": rows })));
-            }
-            Ok(Seeded::TakenOver) => job.state = JobState::Cancelled,
-            Err(error) => (job.state, job.error) = (JobState::Failed, Some(error.to_string())),
-        }
-        self.registry.put_job(&job).await?;
-        outcome.map(drop).map_err(Error::from)
+    /// Whether every shard has everything below the cut.
+    async fn is_seeded(&self, view: &ViewPlan, cut: &Offsets) -> Result<bool, Error> {
+        let offsets = self.online.offsets(view.rows).await?.into_iter();
+        let seeded = offsets.filter(|(_, partition, offset)| cut.get(partition).is_some_and(|end| offset >= end));
+        Ok(seeded.count() == cut.len() * usize::from(self.online.shards()))
     }
 
-    /// The job, if it is ours: new, or one that another process left behind. Should two begin at once the store refuses one.
-    async fn take(&self, view: &ViewPlan) -> Result<Option<Job>, Error> {
-        self.registry.renew(&self.owner, LEASE, &[]).await?;
-        self.registry.take_abandoned(KIND, &self.owner).await?;
-        let rows = view.rows.to_string();
-        let mut jobs = self.registry.jobs(Some(KIND), JOBS).await?.into_iter();
-        let running = jobs.find(|job| job.state == JobState::Running && job.request["rows"] == rows);
-        if let Some(job) = running {
-            return Ok((job.owner == self.owner).then_some(job));
-        }
-        let now = self.clock.now();
-        let job = Job {
-            id: format!("{KIND}-{rows}-{:x}", now.micros()),
-            kind: KIND.to_owned(),
-            state: JobState::Running,
-            progress: 0.0,
-            request: serde_json::json!({ "view": view.name.as_str(), "version": view.fingerprint.to_string(), "rows": rows }),
-            result: None,
-            error: None,
-            created_at: now,
-            finished_at: None,
-            owner: self.owner.clone(),
+    /// Whether it is done now.
+    async fn seed(&self, view: &Arc<ViewPlan>, from: From, cut: Offsets) -> Result<bool, Error> {
+        let Some(mut job) = self.take(view, from).await? else { return Ok(false) };
+        let seeding = Seeding {
+            archive: self.archive.clone(),
+            view: view.clone(),
+            cut: cut.clone(),
+            now: self.clock.now(),
+            resources: self.resources,
         };
+        let work = seed::seed(&*self.online, seeding, Nonce(getrandom::u64()?));
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.given_up(view.rows) => Ok(Seeded::TakenOver),
+            error = self.keep_alive() => return Err(error),
+        };
+        if let Ok(Seeded::Done { events }) = outcome {
+            tracing::info!(view = %view.name, version = %view.fingerprint, events, "{}", from.seeded());
+        }
+        job::end(&mut job, from, &cut, &outcome, self.clock.now());
         self.registry.put_job(&job).await?;
-        Ok(Some(job))
+        Ok(matches!(outcome?, Seeded::Done { .. }))
     }
 
-    /// Ends when the registry cannot be told any more.
-    async fn keep_alive(&self) -> Error {
-        loop {
-            sleep(RENEW_EVERY).await;
-            match self.registry.renew(&self.owner, LEASE, &[]).await {
-                Err(error) if !error.is_transient() => return error.into(),
-                _ => {}
-            }
-        }
+    fn is_written(&self, rows: Fingerprint) -> bool {
+        self.catalogues.current().versions.iter().any(|version| version.view.rows == rows)
+    }
+
+    /// Ends when nobody wants these rows any more.
+    async fn given_up(&self, rows: Fingerprint) {
+        let mut catalogue = self.catalogues.subscribe();
+        drop(catalogue.wait_for(|it| it.versions.iter().all(|version| version.view.rows != rows)).await);
     }
 }

@@ -18,19 +18,26 @@ pub(super) struct EventsExec {
     archive: Archive,
     /// A scan for each partition.
     wanted: Wanted,
+    table: Table,
     progress: Arc<Progress>,
     properties: Arc<PlanProperties>,
 }
 
+/// What the events are to be sorted by, and what they need for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    ByOrigin,
+    ByTime,
+}
+
 impl EventsExec {
-    pub fn new(archive: Archive, wanted: Wanted, progress: Arc<Progress>) -> EventsExec {
-        let entrants = &wanted.entrants;
-        let schema = match entrants.may_have_copies() {
-            true => entrants.schema_by_origin(),
-            false => entrants.schema_by_time(),
+    pub fn new(archive: Archive, wanted: Wanted, table: Table, progress: Arc<Progress>) -> EventsExec {
+        let schema = match table {
+            Table::ByOrigin => wanted.entrants.schema_by_origin(),
+            Table::ByTime => wanted.entrants.schema_by_time(),
         };
         let properties = unordered(schema, Partitioning::UnknownPartitioning(wanted.scans.len()));
-        EventsExec { archive, wanted, progress, properties }
+        EventsExec { archive, wanted, table, progress, properties }
     }
 }
 
@@ -81,14 +88,15 @@ impl ExecutionPlan for EventsExec {
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Wanted { entrants, asked, scans, scope, .. } = &self.wanted;
         let (entrants, asked, progress) = (entrants.clone(), asked.clone(), self.progress.clone());
+        let by = self.table;
         let source = entrants.view().source.clone();
         let events = self.archive.read(&source, &scans[partition], scope);
         let table = move |archived: std::result::Result<ArchivedEvents, _>| {
             let events = archived.map_err(|error| DataFusionError::External(Box::new(error)))?.admit(&source);
             progress.step();
-            Ok(match entrants.may_have_copies() {
-                true => entrants.by_origin(&events, &asked),
-                false => entrants.by_time(&events, &asked),
+            Ok(match by {
+                Table::ByOrigin => entrants.by_origin(&events, &asked),
+                Table::ByTime => entrants.by_time(&events, &asked),
             })
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::iter(events.map(table)))))

@@ -6,6 +6,8 @@
 //!                            where the source has an event id
 //! ```
 //!
+//! Who folds as the stream does takes what is sorted by (entity, offset).
+//!
 //! Promises: an entity's events come one after another, in one partition. Memory is bounded by [`Resources`], for what
 //! sorts and distributes spills; one entity's events are never collected, however many there are. Partitions share
 //! nothing, so they can run anywhere, and again. It folds nothing and computes no value: that is its callers' part.
@@ -25,7 +27,7 @@ use crate::kernel::engine::entrants::{Entrants, ORDER, SHARD};
 use crate::offline::{self, Archive, Pinned, Scope};
 
 use copies::CopiesExec;
-use events::EventsExec;
+use events::{EventsExec, Table};
 
 pub use engine::{Engine, Resources};
 pub use progress::Progress;
@@ -73,10 +75,17 @@ impl From<DataFusionError> for Error {
 }
 
 impl Wanted {
+    /// The events as the stream meets them: each part's in the order of their offsets, copies among them.
+    pub fn by_origin(self, archive: &Archive, progress: &Arc<Progress>) -> Arc<dyn ExecutionPlan> {
+        let partitions = self.partitions;
+        sorted(Arc::new(EventsExec::new(archive.clone(), self, Table::ByOrigin, progress.clone())), partitions)
+    }
+
     /// The events without copies, each entity's in the order of the instants from which a row may see them.
     pub fn by_time(self, archive: &Archive, progress: &Arc<Progress>) -> Arc<dyn ExecutionPlan> {
         let (entrants, partitions) = (self.entrants.clone(), self.partitions);
-        let events = EventsExec::new(archive.clone(), self, progress.clone());
+        let table = if entrants.may_have_copies() { Table::ByOrigin } else { Table::ByTime };
+        let events = EventsExec::new(archive.clone(), self, table, progress.clone());
         let events = sorted(Arc::new(events), partitions);
         match entrants.may_have_copies() {
             true => sort(ORDER, Arc::new(CopiesExec::new(entrants, events))),

@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 }
 
 /// Name, default, and what it is.
-pub(super) const SETTINGS: [(&str, &str, &str); 38] = [
+pub(super) const SETTINGS: [(&str, &str, &str); 39] = [
     ("data_dir", "freshet-data", "where the embedded parts keep their data"),
     ("listen", "127.0.0.1:6566", "the address to serve on"),
     ("insecure", "false", "whether to serve beyond loopback a project that has no API keys"),
@@ -76,6 +76,7 @@ pub(super) const SETTINGS: [(&str, &str, &str); 38] = [
     ("flush_interval_ms", "10", "how long a folded event may wait before lookups see it"),
     ("archive_interval_ms", "2000", "how long an event may wait before it is archived"),
     ("worker_cache_mb", "256", "memory for rows that the stream worker keeps at hand"),
+    ("seed_records", "100000", "from how many archived records on new rows begin with a bulk fold of the archive"),
     ("store_cache_mb", "256", "memory for the embedded online store's cache"),
     ("job_memory_mb", "512", "memory for what a training set or a backfill sorts; beyond it, it uses the disk"),
     ("job_threads", "0", "threads of a training set or a backfill; 0: as many as the machine has"),

@@ -11,7 +11,7 @@ use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{self, Fingerprint, Plan, ViewPlan};
 use crate::kernel::plan::{Diff, diff};
 use crate::kernel::time::EventTime;
-use crate::registry::{Error, Registry, Revision, VersionState, ViewVersion};
+use crate::registry::{Error, Registry, Revision, Seed, VersionState, ViewVersion};
 
 /// One snapshot. Its versions are compiled from the revisions that define them, so an old version goes on being
 /// served as it was defined while its successor is built.
@@ -31,9 +31,10 @@ pub struct Catalogue {
 /// One generation of a version: while one is rebuilt, it is here twice.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// Names the rows of this generation.
+    /// Names the rows of this generation, and from where the stream folds them.
     pub view: Arc<ViewPlan>,
     pub generation: u32,
+    pub seed: Seed,
     pub state: VersionState,
     /// The newest that defines it.
     pub revision: u64,
@@ -73,29 +74,28 @@ impl Catalogue {
         self.versions.iter().map(|version| &version.view).find(|view| view.fingerprint == fingerprint)
     }
 
-    /// What the stream writes in that pass.
+    /// What the stream writes in that pass: nothing of which the archive still gives the first rows.
     pub fn written(&self, pass: Pass) -> Vec<Arc<ViewPlan>> {
+        let is_seeded = |version: &Version| matches!(version.seed, Seed::Done(_));
         let written = self.versions.iter().filter(|version| version.written_by == pass && version.view.online);
-        written.map(|version| version.view.clone()).collect()
+        written.filter(|version| is_seeded(version)).map(|version| version.view.clone()).collect()
     }
 
     pub async fn load(registry: &dyn Registry) -> Result<Catalogue, Error> {
-        let (revision, versions) = stored(registry).await?;
-        Catalogue::compile(registry, revision, &versions).await
+        let stored = Stored::read(registry).await?;
+        Catalogue::compile(registry, stored).await
     }
 
-    async fn compile(
-        registry: &dyn Registry,
-        revision: Option<Revision>,
-        stored: &[ViewVersion],
-    ) -> Result<Catalogue, Error> {
-        let Some(revision) = revision else { return Ok(Catalogue::default()) };
+    async fn compile(registry: &dyn Registry, stored: Stored) -> Result<Catalogue, Error> {
+        let Stored { revision: Some(revision), versions: written, seeds } = stored else {
+            return Ok(Catalogue::default());
+        };
         let mut plans = Plans::newest(revision)?;
-        let mut views = Vec::with_capacity(stored.len());
-        for version in stored {
+        let mut views = Vec::with_capacity(written.len());
+        for version in &written {
             views.push((plans.version(registry, version).await?, version));
         }
-        let mut versions = Vec::with_capacity(stored.len());
+        let mut versions = Vec::with_capacity(written.len());
         for (view, version) in &views {
             let was_served = |(other, it): &(Arc<ViewPlan>, &ViewVersion)| {
                 it.state == VersionState::Live
@@ -103,12 +103,19 @@ impl Catalogue {
                     && (it.since < version.since || it.fingerprint == version.fingerprint)
             };
             let was_served = views.iter().any(was_served);
-            let of = |(generation, state)| Version {
-                view: Arc::new(view.in_generation(generation)),
-                generation,
-                state,
-                revision: version.revision,
-                written_by: if state == VersionState::Building && was_served { Pass::Building } else { Pass::Serving },
+            let of = |(generation, state)| {
+                let seed = seed_of(&seeds, version.fingerprint, generation);
+                Version {
+                    view: Arc::new(rows_of(view, generation, &seed)),
+                    generation,
+                    seed,
+                    state,
+                    revision: version.revision,
+                    written_by: match state == VersionState::Building && was_served {
+                        true => Pass::Building,
+                        false => Pass::Serving,
+                    },
+                }
             };
             versions.extend(generations(version).into_iter().map(of));
         }
@@ -116,14 +123,31 @@ impl Catalogue {
         Ok(Catalogue { revision: plans.number, plan: plans.newest, served, versions })
     }
 
-    fn is_of(&self, revision: u64, stored: &[ViewVersion]) -> bool {
-        let compiled = self.versions.iter().map(|it| (it.view.fingerprint, it.generation, it.state));
+    fn is_of(&self, stored: &Stored) -> bool {
+        let compiled = self.versions.iter().map(|it| (it.view.fingerprint, it.generation, it.state, it.seed.clone()));
         let of = |version: &ViewVersion| {
             let fingerprint = version.fingerprint;
-            generations(version).into_iter().map(move |(generation, state)| (fingerprint, generation, state))
+            let seed = move |generation| seed_of(&stored.seeds, fingerprint, generation);
+            let all = generations(version).into_iter();
+            all.map(move |(generation, state)| (fingerprint, generation, state, seed(generation)))
         };
-        self.revision == revision && compiled.eq(stored.iter().flat_map(of))
+        self.revision == stored.newest() && compiled.eq(stored.versions.iter().flat_map(of))
     }
+}
+
+/// The view over the rows of one generation.
+fn rows_of(view: &ViewPlan, generation: u32, seed: &Seed) -> ViewPlan {
+    let rows = view.in_generation(generation);
+    match seed {
+        Seed::Undecided => rows,
+        Seed::Begun(cut) | Seed::Done(cut) => rows.seeded(cut),
+    }
+}
+
+/// Of one that nothing is known of, it is not decided.
+fn seed_of(seeds: &[(Fingerprint, u32, Seed)], fingerprint: Fingerprint, generation: u32) -> Seed {
+    let known = seeds.iter().find(|(of, number, _)| (*of, *number) == (fingerprint, generation));
+    known.map(|(_, _, seed)| seed.clone()).unwrap_or_default()
 }
 
 /// What is written of a version: the generation that its state is of, and one that is built beside it.
@@ -132,15 +156,28 @@ fn generations(version: &ViewVersion) -> Vec<(u32, VersionState)> {
     std::iter::once((version.generation, version.state)).chain(beside).collect()
 }
 
-/// The newest revision, with versions of no later one: an apply may come between the two reads.
-async fn stored(registry: &dyn Registry) -> Result<(Option<Revision>, Vec<ViewVersion>), Error> {
-    loop {
-        let revision = registry.revision().await?;
-        let versions = registry.versions().await?;
-        let newest = revision.as_ref().map_or(0, |revision| revision.number);
-        if versions.iter().all(|version| version.revision <= newest) {
-            return Ok((revision, versions));
+/// What the registry says.
+struct Stored {
+    revision: Option<Revision>,
+    versions: Vec<ViewVersion>,
+    seeds: Vec<(Fingerprint, u32, Seed)>,
+}
+
+impl Stored {
+    /// The newest revision, with versions of no later one: an apply may come between the reads. The seeds of versions
+    /// are noted with them, and so read after them.
+    async fn read(registry: &dyn Registry) -> Result<Stored, Error> {
+        loop {
+            let (revision, versions) = (registry.revision().await?, registry.versions().await?);
+            let stored = Stored { revision, versions, seeds: registry.seeds().await? };
+            if stored.versions.iter().all(|version| version.revision <= stored.newest()) {
+                return Ok(stored);
+            }
         }
+    }
+
+    fn newest(&self) -> u64 {
+        self.revision.as_ref().map_or(0, |revision| revision.number)
     }
 }
 
@@ -235,9 +272,9 @@ impl Catalogues {
     /// Reads what is applied again; compiles and tells only where something changed, so that it can be asked often.
     pub async fn refresh(&self, registry: &dyn Registry) -> Result<(), Error> {
         let _refreshing = self.refreshing.lock().await;
-        let (revision, versions) = stored(registry).await?;
-        if !self.current().is_of(revision.as_ref().map_or(0, |revision| revision.number), &versions) {
-            let catalogue = Catalogue::compile(registry, revision, &versions).await?;
+        let stored = Stored::read(registry).await?;
+        if !self.current().is_of(&stored) {
+            let catalogue = Catalogue::compile(registry, stored).await?;
             self.current.send_replace(Arc::new(catalogue));
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Error, Job, JobState, Registry, Replay, VersionState};
+use crate::registry::{Error, Job, JobState, Offsets, Registry, Replay, Seed, VersionState};
 
 /// `open` opens the same registry for a project each time; each test takes projects of its own.
 pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
@@ -30,6 +30,7 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_generation_is_built_beside_the_one_that_serves_and_takes_its_place(&*open("rebuilds").await).await;
     a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
     rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
+    a_generation_is_seeded_up_to_the_cut_that_was_decided_first(&*open("seeds").await, &*open("seeds").await).await;
     the_newest_replay_of_a_source_and_a_mark_counts(&*open("replays").await, &*open("replays").await).await;
     each_apply_and_promotion_is_counted(&*open("changes").await, &*open("changes").await).await;
     jobs_read_back_the_newest_first(&*open("jobs").await).await;
@@ -178,6 +179,30 @@ async fn rows_that_nobody_uses_are_retired_until_they_are_removed(registry: &dyn
     assert_eq!(retired(41).await, [(1, 2)], "a dropped version has no use for rows");
     registry.apply(2, &[], "ada", &[(name("v"), Fingerprint(1))], at(50)).await.expect("applies");
     assert_eq!((generations(registry).await, retired(99).await), (vec![(1, 3, None)], vec![(1, 2)]));
+}
+
+async fn a_generation_is_seeded_up_to_the_cut_that_was_decided_first(registry: &dyn Registry, another: &dyn Registry) {
+    let seeds = async || -> Vec<(u64, u32, Seed)> {
+        let seeds = another.seeds().await.expect("answers");
+        seeds.into_iter().map(|(fingerprint, generation, seed)| (fingerprint.0, generation, seed)).collect()
+    };
+    let cut = |places: &[(u32, u64)]| -> Offsets { places.iter().copied().collect() };
+    let (first, later) = (cut(&[(0, 7), (11, u64::from(u32::MAX) + 1)]), cut(&[(0, 9)]));
+    apply(registry, 0, &[("v", 1), ("w", 2)]).await;
+    assert_eq!(seeds().await, [(1, 0, Seed::Undecided), (2, 0, Seed::Undecided)]);
+    registry.end_seed(Fingerprint(1), 0).await.expect("answers");
+    assert_eq!(seeds().await[0].2, Seed::Undecided, "nothing was decided that could be done");
+    let changes = registry.changes().await.expect("answers");
+    assert_eq!(registry.begin_seed(Fingerprint(1), 0, &first).await.expect("decided"), Some(first.clone()));
+    assert_eq!(another.begin_seed(Fingerprint(1), 0, &later).await.expect("answers"), Some(first.clone()));
+    assert_eq!(registry.begin_seed(Fingerprint(2), 0, &cut(&[])).await.expect("decided"), Some(cut(&[])));
+    assert_eq!(registry.begin_seed(Fingerprint(1), 1, &later).await.expect("answers"), None);
+    assert_eq!(seeds().await, [(1, 0, Seed::Begun(first.clone())), (2, 0, Seed::Begun(cut(&[])))]);
+    registry.end_seed(Fingerprint(1), 0).await.expect("noted");
+    assert!(another.changes().await.expect("answers") > changes, "the stream hears that it may begin");
+    promote(registry, 1).await;
+    rebuild(registry, 1).await;
+    assert_eq!(seeds().await[..2], [(1, 0, Seed::Done(first)), (1, 1, Seed::Undecided)]);
 }
 
 async fn the_newest_replay_of_a_source_and_a_mark_counts(registry: &dyn Registry, reopened: &dyn Registry) {

@@ -19,6 +19,8 @@ pub mod postgres;
 mod sql;
 pub mod sqlite;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::kernel::definition::SourceText;
@@ -75,6 +77,22 @@ impl VersionState {
             VersionState::Dropped => "dropped",
         }
     }
+}
+
+/// An offset for each of some partitions of a topic.
+pub type Offsets = BTreeMap<u32, u64>;
+
+/// How the rows of a generation begin. It goes forward only: until it is done nobody but seedings may write them, and
+/// the stream may from then on; so neither can meet what the other has half of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seed {
+    /// Nobody has looked yet how far the archive is.
+    #[default]
+    Undecided,
+    /// What is below these offsets is being folded in bulk, from the archive.
+    Begun(Offsets),
+    /// What is below these offsets is in the rows; nothing is named where the stream folds everything.
+    Done(Offsets),
 }
 
 /// A backfill, a training set or the like.
@@ -171,8 +189,8 @@ pub trait Registry: Send + Sync {
     /// How many shards the project was created with; creates it with `shards` on the first call.
     async fn shards(&self, shards: u16) -> Result<u16, Error>;
 
-    /// A number that grows whenever something is applied or promoted, or a key is added or revoked: for those who ask
-    /// often.
+    /// A number that grows whenever something is applied, seeded or promoted, or a key is added or revoked: for those who
+    /// ask often.
     async fn changes(&self) -> Result<u64, Error>;
 
     /// The newest revision, or `None` before the first apply.
@@ -222,6 +240,21 @@ pub trait Registry: Send + Sync {
 
     /// Gives up what is built beside the generations that serve.
     async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
+
+    /// How the rows of each generation that may be in the online store begin.
+    async fn seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error>;
+
+    /// Decides up to where the archive gives the rows of a generation, unless that is decided. Answers what stands:
+    /// however often and by however many it is asked, the same; `None` where there is no such generation any more.
+    async fn begin_seed(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        cut: &Offsets,
+    ) -> Result<Option<Offsets>, Error>;
+
+    /// Notes that the rows are there up to where that was decided; nothing before it is.
+    async fn end_seed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error>;
 
     /// Generations that nobody has written or served since `before`, and whose rows may still be in the online store:
     /// until [`Registry::rows_removed`] says otherwise.

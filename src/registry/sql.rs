@@ -9,7 +9,7 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
-use crate::registry::{Error, Job, Registry, Replay, Revision, Revocation, Rollback, ViewVersion};
+use crate::registry::{Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, ViewVersion};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
@@ -19,6 +19,7 @@ mod database;
 mod jobs;
 mod replays;
 mod rollbacks;
+mod seeds;
 mod versions;
 
 /// One project in a database.
@@ -170,6 +171,23 @@ impl<D: Database> Registry for SqlRegistry<D> {
 
     async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
         self.give_up_generations(versions, now).await
+    }
+
+    async fn seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error> {
+        self.select_seeds().await
+    }
+
+    async fn begin_seed(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        cut: &Offsets,
+    ) -> Result<Option<Offsets>, Error> {
+        self.write_cut(fingerprint, generation, cut).await
+    }
+
+    async fn end_seed(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error> {
+        self.write_seeded(fingerprint, generation).await
     }
 
     async fn retired(&self, before: EventTime) -> Result<Vec<(Fingerprint, u32)>, Error> {

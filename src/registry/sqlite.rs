@@ -132,6 +132,7 @@ fn migrator() -> Migrator {
         (4, "access", include_str!("../../migrations/sqlite/0004_access.sql")),
         (5, "rollback", include_str!("../../migrations/sqlite/0005_rollback.sql")),
         (6, "replays", include_str!("../../migrations/sqlite/0006_replays.sql")),
+        (7, "seeds", include_str!("../../migrations/sqlite/0007_seeds.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

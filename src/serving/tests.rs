@@ -16,8 +16,8 @@ use crate::kernel::key::{PartId, Shard};
 use crate::kernel::plan::compile;
 use crate::kernel::value::Value;
 use crate::online::{self, Advance, Applied, Claim, Loaded, Nonce, OnlineStore, PartKey, PartWrite};
-use crate::registry::VersionState;
 use crate::registry::catalogue::{Pass, Version};
+use crate::registry::{Seed, VersionState};
 
 const DEFINITIONS: &str = "
 kind: entity
@@ -129,6 +129,7 @@ fn catalogue() -> Catalogue {
     let live = |view: &Arc<ViewPlan>| Version {
         view: view.clone(),
         generation: 0,
+        seed: Seed::default(),
         state: VersionState::Live,
         revision: 1,
         written_by: Pass::Serving,

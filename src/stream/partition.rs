@@ -157,10 +157,12 @@ impl Partition {
     /// Lanes of `shard` that nobody claimed yet are claimed under `ticket`.
     pub fn claim(&mut self, shard: Shard, ticket: Ticket, claims: &mut Vec<Claim>) {
         for (version, track) in &mut self.tracks {
+            // A seeding leaves no lane below its cut: one that begins there was emptied since, and is not to be folded.
+            let initial = if track.view.folded_from(self.at.partition) > 0 { 0 } else { self.held.start };
             let lane = &mut track.lanes[usize::from(shard.0)];
             if lane.hold == Hold::Unclaimed {
                 lane.hold = Hold::Claiming(ticket);
-                claims.push(Claim { version: *version, partition: self.at.partition, initial: self.held.start });
+                claims.push(Claim { version: *version, partition: self.at.partition, initial });
             }
         }
     }

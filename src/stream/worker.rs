@@ -97,7 +97,9 @@ impl Worker {
                 versions.entry(*version).or_default().caught_up.insert(partition.at.partition);
             }
         }
-        let is_claiming = self.partitions.values().any(|partition| matches!(partition.phase, Phase::Claiming));
+        let is_claiming =
+            |partition: &Partition| matches!(partition.phase, Phase::Claiming) && !partition.tracks.is_empty();
+        let is_claiming = self.partitions.values().any(is_claiming);
         Progress {
             standing: if is_claiming { Standing::Claiming } else { Standing::Reading },
             blocked: None,
@@ -207,6 +209,9 @@ impl Worker {
             {
                 *lane = Lane { hold: Hold::Held(nonce), stored: *offset, folded: *offset, unflushed: Vec::new() };
             }
+        }
+        for (claim, offset) in claims.iter().zip(offsets) {
+            self.give_up_unseeded(claim, *offset);
         }
         self.open_claimed();
         self.release();

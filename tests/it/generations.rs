@@ -1,19 +1,23 @@
-//! Generations of a version's rows: built beside each other from one log, with crashes in between, to the same bits.
+//! Generations of a version's rows: built beside each other from one log, or from the archive and then the log, with
+//! crashes in between, to the same bits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use freshet::backfill::seed::{Seeded, Seeding, seed};
+use freshet::batch::Resources;
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::{EventLog, NewRecord};
 use freshet::kernel::codec::encode_values;
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::engine::{Part, read};
-use freshet::kernel::key::{EntityKey, KeyPart};
+use freshet::kernel::key::{EntityKey, KeyPart, Shard};
 use freshet::kernel::plan::{Fingerprint, ViewPlan, compile};
 use freshet::kernel::time::{EventTime, Micros};
-use freshet::online::{Memory, OnlineStore};
+use freshet::offline::{Archive, Committed, Folder, Span};
+use freshet::online::{Claim, Memory, Nonce, OnlineStore};
 use freshet::stream::{Error, Options, Progress, Settings, run};
 use tokio::sync::{oneshot, watch};
 
@@ -56,17 +60,42 @@ struct Project {
     log: Arc<dyn EventLog>,
     store: Arc<Memory>,
     view: ViewPlan,
+    archive: Archive,
+    /// Up to where later generations than the first have their rows from the archive.
+    cut: BTreeMap<u32, u64>,
     appended: usize,
 }
 
 impl Project {
     async fn new() -> Project {
         let folder = tempfile::tempdir().expect("a folder");
-        let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(folder.path()).expect("an empty folder"));
+        let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(&folder.path().join("log")).expect("an empty folder"));
+        let archive = Archive::new(Folder::on_disk(folder.path(), &"default".parse().expect("a name")));
         log.create_topic(TOPIC, PARTITIONS).await.expect("a new topic");
         let file = SourceText { path: "shop.yaml".into(), text: SHOP.into() };
         let view = ViewPlan::clone(&compile(&parse(&[file]).expect("the definitions are right")).views[0]);
-        Project { _folder: folder, log, store: Arc::new(Memory::new(SHARDS)), view, appended: 0 }
+        let (store, cut) = (Arc::new(Memory::new(SHARDS)), BTreeMap::new());
+        Project { _folder: folder, log, store, view, archive, cut, appended: 0 }
+    }
+
+    /// All that the log has by now.
+    async fn archive(&mut self) {
+        for partition in 0..PARTITIONS {
+            let records = self.log.read(TOPIC, partition, 0, 100_000).await.expect("read");
+            let offsets = 0..records.last().expect("there are records").offset + 1;
+            self.cut.insert(partition, offsets.end);
+            let committed = self.archive.commit(&self.view.source, &Span { partition, offsets }, &records);
+            assert_eq!(committed.expect("committed"), Committed::Done);
+        }
+    }
+
+    /// Gives a generation the rows of what is archived.
+    async fn seed(&self, generation: u32) {
+        let view = self.generations(&[generation]).remove(0);
+        let (archive, cut) = (self.archive.clone(), self.cut.clone());
+        let seeding = Seeding { archive, view, cut, now: Clock::System.now(), resources: Resources::default() };
+        let outcome = seed(&*self.store, seeding, Nonce(1)).await.expect("seeded");
+        assert!(matches!(outcome, Seeded::Done { events: 1.. }), "{outcome:?}");
     }
 
     /// Prices that no float sum of another order would add up to; every tenth record is a copy.
@@ -89,7 +118,11 @@ impl Project {
     }
 
     fn generations(&self, numbers: &[u32]) -> Vec<Arc<ViewPlan>> {
-        numbers.iter().map(|number| Arc::new(self.view.in_generation(*number))).collect()
+        let view = |number: &u32| match number {
+            0 => self.view.clone(),
+            later => self.view.in_generation(*later).seeded(&self.cut),
+        };
+        numbers.iter().map(view).map(Arc::new).collect()
     }
 
     /// Streams these generations until `until` says so, then shuts down, or dies as a process that is killed.
@@ -173,6 +206,44 @@ async fn a_generation_that_is_built_later_and_with_crashes_has_the_bits_of_the_f
     let distinct: BTreeSet<Vec<u8>> = project.rows(1).await.into_iter().collect();
     assert!(distinct.len() > USERS, "the rows must differ from each other for the check to mean something");
     assert_ne!(project.rows(0).await, served, "what came during the rebuild is in them");
+}
+
+#[tokio::test]
+async fn a_generation_that_is_seeded_and_streamed_from_the_cut_with_crashes_has_the_bits_of_the_first() {
+    let mut project = Project::new().await;
+    let (first, second) = (project.view.rows, project.view.in_generation(1).rows);
+    project.append(2_000).await;
+    project.archive().await;
+    project.append(300).await;
+    project.stream(&[0], End::Kill, caught_up(first)).await;
+    project.seed(1).await;
+    assert_ne!(project.rows(1).await, project.rows(0).await, "it lacks what came after the cut");
+    for _ in 0..5 {
+        project.append(100).await;
+        project.stream(&[0, 1], End::Kill, |progress| !progress.partitions.is_empty()).await;
+    }
+    project.append(10).await;
+    project.stream(&[0, 1], End::Shutdown, |progress| caught_up(first)(progress) && caught_up(second)(progress)).await;
+    assert_eq!(project.rows(1).await, project.rows(0).await);
+}
+
+#[tokio::test]
+async fn a_generation_that_is_half_seeded_is_left_alone_and_the_others_go_on() {
+    let mut project = Project::new().await;
+    project.append(500).await;
+    project.archive().await;
+    let (first, second) = (project.view.rows, project.view.in_generation(1).rows);
+    let claim = |partition| Claim { version: second, partition, initial: 0 };
+    for shard in (0..SHARDS).map(Shard) {
+        let claims: Vec<Claim> = (0..PARTITIONS).map(claim).collect();
+        project.store.claim(shard, &claims, Nonce(7)).await.expect("memory does not fail");
+    }
+    let before = project.store.offsets(second).await.expect("memory does not fail");
+    project.append(100).await;
+    project.stream(&[0, 1], End::Shutdown, caught_up(first)).await;
+    assert_eq!(project.store.offsets(second).await.expect("memory does not fail"), before);
+    let rows: BTreeSet<Vec<u8>> = project.rows(1).await.into_iter().collect();
+    assert_eq!(rows.len(), 1, "no row has any event");
 }
 
 #[tokio::test]

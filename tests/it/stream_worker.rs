@@ -97,6 +97,11 @@ impl Script {
                 let versions = self.views.iter().filter(wanted).cloned().collect();
                 self.hear(Signal::Versions { versions, bounds: vec![bounds(0, 0..9)] });
             }
+            ["seed", view, to] => {
+                let seeded = BTreeMap::from([(0, parsed(to))]);
+                let plan = self.views.iter_mut().find(|plan| plan.name == *view).expect("a view");
+                *plan = Arc::new(ViewPlan::clone(plan).seeded(&seeded));
+            }
             ["assign", number, start, end] => {
                 self.hear(Signal::Assigned(vec![bounds(parsed(number) as u32, parsed(start)..parsed(end))]));
             }
@@ -233,6 +238,58 @@ impl Script {
         let advances = self.flights.remove(&shard).expect("a flush is under way");
         self.hear(Signal::Applied { shard, outcome: Applied::Refused(advances.iter().map(stored).collect()) });
     }
+}
+
+#[test]
+fn what_was_seeded_is_folded_from_its_cut() {
+    check(
+        1,
+        Settings::default(),
+        "seed clicks_of 5
+         write clicks_of
+         assign 0 3 9
+         claimed 5",
+        expect![[r#"
+            > seed clicks_of 5
+            > write clicks_of
+            > assign 0 3 9
+              claim s0 clicks_of/0
+            > claimed 5
+              seek 0 to 5
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_folded_on_what_is_left_of_a_seeding_and_the_others_go_on() {
+    check(
+        1,
+        Settings::default(),
+        "seed clicks_of 5
+         write clicks_of recency
+         assign 0 0 9
+         claimed 4
+         records 0 4:a
+         loaded
+         tick 100",
+        expect![[r#"
+            > seed clicks_of 5
+            > write clicks_of recency
+            > assign 0 0 9
+              claim s0 clicks_of/0 recency/0
+            > claimed 4
+              pause 0
+              seek 0 to 4
+              resume 0
+            > records 0 4:a
+              load a
+              pause 0
+            > loaded
+              resume 0
+            > tick 100
+              apply s0 recency/0 4..5 +a
+        "#]],
+    );
 }
 
 fn at(seconds: i64) -> EventTime {

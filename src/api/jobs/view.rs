@@ -8,7 +8,7 @@ use crate::api::jobs::Handle;
 use crate::kernel::time::EventTime;
 use crate::registry::{Job, JobState};
 
-/// A backfill, a training set, or the history of a view on its way to the online store.
+/// A backfill, a training set, or what was archived on its way to the online store.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JobView {
     id: String,

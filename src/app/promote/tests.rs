@@ -11,8 +11,8 @@ use crate::kernel::key::Shard;
 use crate::kernel::time::EventTime;
 use crate::offline::Folder;
 use crate::online::{Advance, Applied, Claim, Memory, Nonce};
-use crate::registry::catalogue;
 use crate::registry::sqlite::SqliteRegistry;
+use crate::registry::{Offsets, catalogue};
 
 const SHOP: &str = "
 kind: entity
@@ -50,6 +50,10 @@ impl Build {
         let catalogues = Catalogues::load(&registry).await.expect("loads");
         let planned = catalogue::plan(&catalogues.current(), &shop).expect("no mistakes");
         catalogue::apply(&registry, &planned, 0, &shop, "ada", now()).await.expect("applies");
+        catalogues.refresh(&registry).await.expect("refreshes");
+        let version = catalogues.current().plan.views[0].fingerprint;
+        registry.begin_seed(version, 0, &Offsets::new()).await.expect("decided");
+        registry.end_seed(version, 0).await.expect("noted");
         catalogues.refresh(&registry).await.expect("refreshes");
         let view = catalogues.current().versions[0].view.clone();
         let backends = Backends {

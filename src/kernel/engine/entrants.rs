@@ -4,6 +4,7 @@
 //! ```text
 //! EventBatch ─► by_origin ─(sort)─► Copies::drop ─┐        where the source has an event id
 //! EventBatch ─► by_time ──────────────────────────┴─(sort)─► Sorted ─► Walk::fold
+//! EventBatch ─► by_origin ─(sort)─► Recorded ─► Part       as the stream folds them
 //! ```
 //!
 //! The first column is the order ([`crate::kernel::engine::order`]) that the table is to be sorted by: in offset order to
@@ -27,10 +28,12 @@ use crate::kernel::time::EventTime;
 
 pub use copies::Copies;
 pub use questions::questions;
+pub use recorded::Recorded;
 pub use sorted::Sorted;
 
 mod copies;
 mod questions;
+mod recorded;
 mod sorted;
 
 /// The order that a table is to be sorted by.
@@ -96,7 +99,12 @@ impl Entrants {
             (Int64Builder::new(), BooleanBuilder::new(), BinaryBuilder::new());
         let table = self.collect(events, &columns, |row, hash, scratch| {
             let event = &events.events[row];
-            asked.contains(hash).then(|| {
+            let visible_from = self.knowledge.visible_from(event);
+            let is_wanted = match self.may_have_copies() {
+                true => asked.contains(hash),
+                false => asked.may_see(hash, visible_from, event.event_time),
+            };
+            is_wanted.then(|| {
                 ingested.append_value(event.ingestion_time.micros());
                 late.append_value(is_late(&self.view, event));
                 event_ids.append_option(ids.as_ref().and_then(|ids| id_bytes(ids, row, &mut Counts::default())));
@@ -120,6 +128,15 @@ impl Entrants {
             })
         });
         table.finish(self, self.schema_by_time(), origins.finish(), &columns)
+    }
+
+    /// The columns of a table that the view's slots read.
+    fn inputs_of(&self, table: &RecordBatch) -> Inputs {
+        let first = table.num_columns() - self.inputs.len();
+        Inputs::new(&self.view, |column| {
+            let at = self.inputs.binary_search(&column).expect("the table has what slots read");
+            table.column(first + at).clone()
+        })
     }
 
     fn schema(&self, own: &[(&str, DataType)]) -> SchemaRef {

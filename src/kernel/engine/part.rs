@@ -7,6 +7,7 @@ use crate::kernel::codec::{self, Image};
 use crate::kernel::engine::column::Inputs;
 use crate::kernel::engine::tiles::Tiles;
 use crate::kernel::engine::{Counts, Prepared, RecentIds};
+use crate::kernel::event::Envelope;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
 
@@ -88,7 +89,23 @@ impl Part {
         counts.applied += 1;
     }
 
-    pub(super) fn update(&mut self, view: &ViewPlan, inputs: &Inputs, row: usize, stamp: Stamp) {
+    /// As [`Part::fold`], an event of a table by origin that is not late. Whether it was no copy.
+    pub(super) fn take(
+        &mut self,
+        view: &ViewPlan,
+        inputs: &Inputs,
+        row: usize,
+        event: &Envelope,
+        id: Option<&[u8]>,
+    ) -> bool {
+        let is_new = self.ids.accept_id(view, event.ingestion_time, id);
+        if is_new {
+            self.update(view, inputs, row, event.stamp());
+        }
+        is_new
+    }
+
+    fn update(&mut self, view: &ViewPlan, inputs: &Inputs, row: usize, stamp: Stamp) {
         self.head.update(view, inputs, row, stamp);
         self.newest = self.newest.max(Some(stamp.event_time));
     }
@@ -108,6 +125,16 @@ impl Part {
         let expires_at = self.expires_at(view);
         let expiry_moved = self.expiry_flushed.replace(expires_at) != Some(expires_at);
         Flushed { head, body, ids, expires_at, expiry_moved }
+    }
+
+    /// The same as an absolute image: whatever a store has of the part, none of it stays.
+    pub fn flush_whole(&mut self, view: &ViewPlan, now: EventTime) -> Flushed {
+        let mut flushed = self.flush(view, now);
+        let ids = flushed.ids.take().unwrap_or_else(|| match self.ids.kept(view) {
+            none if none.is_empty() => Bytes::new(),
+            kept => codec::encode_ids(view, kept),
+        });
+        Flushed { body: Some(self.body.clone()), ids: Some(ids), expiry_moved: true, ..flushed }
     }
 
     /// The event time of the newest event.

@@ -65,6 +65,14 @@ impl RecentIds {
         })
     }
 
+    /// All that may still decide something, written or not.
+    pub(super) fn kept(&mut self, view: &ViewPlan) -> &BTreeMap<Box<[u8]>, EventTime> {
+        if let Some(newest) = self.newest_ingestion {
+            self.forget(newest - view.source.dedup_window);
+        }
+        &self.accepted
+    }
+
     pub(super) fn bytes(&self) -> usize {
         // A node's share, the box and the time beside the id itself, of which the first stands for all.
         let id = self.accepted.keys().next().map_or(0, |id| id.len());

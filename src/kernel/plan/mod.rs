@@ -8,7 +8,7 @@ mod explain;
 mod fingerprint;
 mod layout;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,6 +75,9 @@ pub struct ViewPlan {
     pub fingerprint: Fingerprint,
     /// What its rows are stored under: another name, and the same bytes, in each generation.
     pub rows: Fingerprint,
+    /// For partitions of the log, the offset below which these rows are the archive's, folded in bulk; the stream folds
+    /// from there on. Of all others it folds everything.
+    pub seeded_to: Arc<BTreeMap<u32, u64>>,
     pub entity: Arc<Entity>,
     pub source: Arc<Source>,
     /// For each key of the entity, the index of the source field.
@@ -151,6 +154,7 @@ pub fn compile_view(view: &FeatureView) -> ViewPlan {
         name: view.name.clone(),
         fingerprint: Fingerprint(0),
         rows: Fingerprint(0),
+        seeded_to: Arc::default(),
         entity: view.entity.clone(),
         source: view.source.clone(),
         key_fields: view.key_fields.clone(),
@@ -235,6 +239,16 @@ impl ViewPlan {
     /// The same plan, over the rows of one generation.
     pub fn in_generation(&self, generation: u32) -> ViewPlan {
         ViewPlan { rows: self.fingerprint.in_generation(generation), ..self.clone() }
+    }
+
+    /// The same plan, over rows that the archive gives up to these offsets.
+    pub fn seeded(self, to: &BTreeMap<u32, u64>) -> ViewPlan {
+        ViewPlan { seeded_to: Arc::new(to.clone()), ..self }
+    }
+
+    /// The offset of a partition from which the stream folds; 0: from wherever the log begins.
+    pub fn folded_from(&self, partition: u32) -> u64 {
+        self.seeded_to.get(&partition).copied().unwrap_or(0)
     }
 
     /// Two plans of one version answer with the same bits if these are the same: else their features stand in another

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::time::Micros;
+use crate::registry::Offsets;
 use crate::registry::sqlite::SqliteRegistry;
 
 const SHOP: &str = "
@@ -44,6 +45,15 @@ async fn apply_to(registry: &dyn Registry, catalogues: &Catalogues, files: Vec<S
     let current = catalogues.current();
     let planned = plan(&current, &files).expect("no mistakes");
     apply(registry, &planned, current.revision, &files, "ada", now()).await.expect("applies");
+    leave_to_the_stream(registry, catalogues).await;
+}
+
+/// The archive has nothing for any generation.
+async fn leave_to_the_stream(registry: &dyn Registry, catalogues: &Catalogues) {
+    for (version, generation, _) in registry.seeds().await.expect("answers") {
+        registry.begin_seed(version, generation, &Offsets::new()).await.expect("decides");
+        registry.end_seed(version, generation).await.expect("notes");
+    }
     catalogues.refresh(registry).await.expect("refreshes");
 }
 
@@ -91,7 +101,7 @@ async fn a_rebuilt_version_is_written_twice_and_served_from_the_old_rows_until_t
     let version = catalogues.current().versions[0].view.fingerprint;
     registry.promote(version, 0, now()).await.expect("promotes");
     registry.rebuild(&[version], now()).await.expect("begins");
-    catalogues.refresh(&*registry).await.expect("refreshes");
+    leave_to_the_stream(&*registry, &catalogues).await;
     let rows = |catalogue: &Catalogue| catalogue.serving("activity").map(|view| view.rows);
     let beside = catalogues.current();
     let written = |pass| beside.written(pass).iter().map(|view| view.rows).collect::<Vec<Fingerprint>>();
@@ -134,11 +144,31 @@ async fn views_applied_together_are_built_in_one_pass_and_later_ones_beside_thos
     let planned = plan(&catalogues.current(), &files).expect("no mistakes");
     let later = now() + Micros::DAY + Micros::DAY;
     apply(&*registry, &planned, 1, &files, "ada", later).await.expect("applies");
-    catalogues.refresh(&*registry).await.expect("refreshes");
+    leave_to_the_stream(&*registry, &catalogues).await;
     assert_eq!(
         (written(Pass::Serving), written(Pass::Building)),
         ("browsing buying".to_owned(), "searching".to_owned())
     );
+}
+
+#[tokio::test]
+async fn a_generation_is_written_once_what_the_archive_gives_of_it_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = registry(&folder).await;
+    let catalogues = Catalogues::load(&*registry).await.expect("loads");
+    let planned = plan(&catalogues.current(), &shop("1h")).expect("no mistakes");
+    apply(&*registry, &planned, 0, &shop("1h"), "ada", now()).await.expect("applies");
+    let version = planned.plan.views[0].fingerprint;
+    let written = async || {
+        catalogues.refresh(&*registry).await.expect("refreshes");
+        catalogues.current().written(Pass::Serving)
+    };
+    assert_eq!(written().await.len(), 0, "nobody has decided");
+    registry.begin_seed(version, 0, &Offsets::from([(3, 70)])).await.expect("decides");
+    assert_eq!(written().await.len(), 0, "the archive is being folded");
+    registry.end_seed(version, 0).await.expect("notes");
+    let view = written().await.remove(0);
+    assert_eq!((view.folded_from(3), view.folded_from(4)), (70, 0));
 }
 
 /// What the service `models` reads as it is served, and whether lookups find all of it.

@@ -63,6 +63,7 @@ impl Backend {
             ("create_topics", "true".to_owned()),
             ("archive_interval_ms", "50".to_owned()),
             ("parity_sample", "1".to_owned()),
+            ("seed_records", "0".to_owned()),
             ("input_roots", folder.path().display().to_string()),
         ];
         settings.extend(own.map(|(name, value)| (name.to_owned(), value)));

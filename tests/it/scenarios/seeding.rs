@@ -15,6 +15,8 @@ const USERS: u64 = 7;
 const PAST: u64 = 500;
 /// Clicks of long before the others: no window of a week that ends today has them.
 const OLD: u64 = 300;
+/// Clicks of the log that are archived before the view is added.
+const ARCHIVED: u64 = 400;
 /// Clicks in one call.
 const CHUNK: u64 = 20;
 
@@ -150,9 +152,11 @@ async fn a_view_added_under_ingest_has_history_and_log(backend: Backend) {
     // Of a time of which history has the events.
     let stray = click(8_000_000, backend.begin() - Micros::from_millis(500));
     api.send("/v1/sources/clicks/events?replay=true", "application/x-ndjson", stray).await.json();
+    ingest(&backend, &api, PAST..PAST + ARCHIVED).await;
+    settle(&api).await;
     let is_live = AtomicBool::new(false);
     let traffic = async {
-        let (mut sent, mut rounds_after) = (PAST, 0);
+        let (mut sent, mut rounds_after) = (PAST + ARCHIVED, 0);
         let mut before: BTreeMap<&str, Rows> = BTreeMap::new();
         while rounds_after < 20 {
             ingest(&backend, &api, sent..sent + CHUNK).await;
@@ -177,6 +181,7 @@ async fn a_view_added_under_ingest_has_history_and_log(backend: Backend) {
     };
     let (sent, ()) = tokio::join!(traffic, add);
     settle(&api).await;
+    check_seeds(&api).await;
     let wanted = whole(sent);
     assert_eq!(served(&api, "second").await, Some(wanted.clone()));
     check_offline(&backend, &api, &wanted).await;
@@ -185,6 +190,20 @@ async fn a_view_added_under_ingest_has_history_and_log(backend: Backend) {
     settle(&api).await;
     assert_eq!(served(&api, "second").await, Some(wanted), "after a restart");
     app.stop().await.expect("it stops cleanly");
+}
+
+/// The view that was added began with what the archive had of the log then, and both have their history.
+async fn check_seeds(api: &Api) {
+    let answer = api.get("/v1/seeds").await.json();
+    let seeds = answer["jobs"].as_array().expect("a list").iter();
+    let told = seeds.map(|job| {
+        assert_eq!(job["state"], "done", "{job:#}");
+        let of = format!("{} {}", job["request"]["view"], job["request"]["from"]);
+        (of.replace('"', ""), job["result"]["events"].as_u64().expect("a number"))
+    });
+    let told: BTreeMap<String, u64> = told.collect();
+    assert_eq!((told["first history"], told["second history"]), (PAST, PAST), "{told:?}");
+    assert!(told["second archive"] >= ARCHIVED && told.len() == 3, "{told:?}");
 }
 
 /// Every lookup was what the archive says, and a training set of now is what is served now.

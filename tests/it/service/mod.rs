@@ -121,7 +121,13 @@ async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> (App, Api) {
 
 fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
     let mut all = BTreeMap::from([("data_dir".to_owned(), folder.display().to_string())]);
-    let usual = [("listen", "127.0.0.1:0"), ("archive_interval_ms", "50"), ("parity_sample", "1"), ("partitions", "2")];
+    let usual = [
+        ("listen", "127.0.0.1:0"),
+        ("archive_interval_ms", "50"),
+        ("parity_sample", "1"),
+        ("partitions", "2"),
+        ("seed_records", "0"),
+    ];
     all.extend(usual.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     Config::resolve(&all, |_| None, None).expect("the settings are right")
 }

@@ -6,10 +6,9 @@ use arrow::record_batch::RecordBatch;
 
 use super::{EVENT_TIME, Entrants, ORDER, PLACE, POSITION};
 use crate::kernel::aggregate::Stamp;
+use crate::kernel::engine::Walk;
 use crate::kernel::engine::column::Inputs;
-use crate::kernel::engine::{Part, Walk};
 use crate::kernel::key::Origin;
-use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::EventTime;
 
 pub struct Sorted {
@@ -26,16 +25,11 @@ impl Sorted {
     pub fn new(entrants: &Entrants, batch: &RecordBatch) -> Sorted {
         let column = |name| batch.column_by_name(name).expect("the table is by time");
         let words = |name| column(name).as_primitive::<UInt64Type>().clone();
-        let first_input = batch.num_columns() - entrants.inputs.len();
-        let input = |column: usize| {
-            let at = entrants.inputs.binary_search(&column).expect("the table has what slots read");
-            batch.column(first_input + at).clone()
-        };
         Sorted {
             orders: column(ORDER).as_binary().clone(),
             event_times: column(EVENT_TIME).as_primitive::<Int64Type>().clone(),
             origins: entrants.reads_origin.then(|| (words(PLACE), words(POSITION))),
-            inputs: Inputs::new(&entrants.view, input),
+            inputs: entrants.inputs_of(batch),
         }
     }
 
@@ -50,11 +44,6 @@ impl Sorted {
     /// Folds a row into the walk of its entity, which reads no earlier than `as_of` next.
     pub fn fold(&self, row: usize, walk: &mut Walk, as_of: EventTime) {
         walk.fold(&self.inputs, row, self.stamp(row), as_of);
-    }
-
-    /// Folds a row into the part of its entity.
-    pub fn apply(&self, row: usize, view: &ViewPlan, part: &mut Part) {
-        part.update(view, &self.inputs, row, self.stamp(row));
     }
 
     fn stamp(&self, row: usize) -> Stamp {

@@ -1,0 +1,63 @@
+//! How the rows of each generation begin.
+
+use crate::kernel::plan::Fingerprint;
+use crate::registry::sql::SqlRegistry;
+use crate::registry::sql::database::{Database, Row, cells};
+use crate::registry::{Error, Offsets, Seed};
+
+impl<D: Database> SqlRegistry<D> {
+    pub(super) async fn select_seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error> {
+        let rows = "SELECT fingerprint, generation, cut, seeded FROM row_copy WHERE project = $1
+             ORDER BY fingerprint, generation";
+        let rows = self.database.run(rows, cells![self.project()]).await?;
+        let seed = |row: &Row| Ok((self.fingerprint_of(row.text(0))?, row.integer(1) as u32, self.seed_of(row)?));
+        rows.iter().map(seed).collect()
+    }
+
+    pub(super) async fn write_cut(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        cut: &Offsets,
+    ) -> Result<Option<Offsets>, Error> {
+        let copy = cells![self.project(), fingerprint.to_string().as_str(), i64::from(generation)];
+        let places: Vec<String> = cut.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+        let mut written = copy.clone();
+        written.extend(cells![places.join(",").as_str()]);
+        let mut transaction = self.database.begin(self.project()).await?;
+        let first = "UPDATE row_copy SET cut = $4
+             WHERE project = $1 AND fingerprint = $2 AND generation = $3 AND cut IS NULL";
+        transaction.run(first, written).await?;
+        let stands = "SELECT cut FROM row_copy WHERE project = $1 AND fingerprint = $2 AND generation = $3";
+        let stands = transaction.run(stands, copy).await?;
+        self.count_change(&mut *transaction).await?;
+        transaction.commit().await?;
+        stands.first().map(|row| self.cut_of(row.text(0))).transpose()
+    }
+
+    pub(super) async fn write_seeded(&self, fingerprint: Fingerprint, generation: u32) -> Result<(), Error> {
+        let seeded = "UPDATE row_copy SET seeded = 1
+             WHERE project = $1 AND fingerprint = $2 AND generation = $3 AND cut IS NOT NULL";
+        let mut transaction = self.database.begin(self.project()).await?;
+        let copy = cells![self.project(), fingerprint.to_string().as_str(), i64::from(generation)];
+        transaction.run(seeded, copy).await?;
+        self.count_change(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
+    /// From `fingerprint, generation, cut, seeded`.
+    fn seed_of(&self, row: &Row) -> Result<Seed, Error> {
+        let Some(cut) = row.text_or_null(2) else { return Ok(Seed::Undecided) };
+        let cut = self.cut_of(cut)?;
+        Ok(if row.integer(3) == 0 { Seed::Begun(cut) } else { Seed::Done(cut) })
+    }
+
+    fn cut_of(&self, text: &str) -> Result<Offsets, Error> {
+        let place = |text: &str| {
+            let (partition, offset) = text.split_once(':')?;
+            Some((partition.parse().ok()?, offset.parse().ok()?))
+        };
+        let cut = |text: &str| text.split(',').filter(|it| !it.is_empty()).map(place).collect();
+        self.read("list of partitions and offsets", text, cut)
+    }
+}
