@@ -1,12 +1,15 @@
 //! How long a training set takes, and how much memory: a year's shop in small. `benches/peers/run.py` asks others the same.
+//! And how long the rows of a new view take that the archive gives.
 //!
 //! ```text
 //! cargo bench --bench offline -- make FOLDER [EVENTS] [ROWS]      writes the archive, the same events as Parquet, the spine
 //! cargo bench --bench offline -- cut FOLDER [basic|distinct] [MEMORY_MIB]
+//! cargo bench --bench offline -- seed FOLDER [basic|distinct] [MEMORY_MIB]
 //! ```
 //!
 //! `cut` prints wall time, rows and events a second, and the peak of the process's memory, and leaves the training set at
-//! `FOLDER/ours.parquet` to be compared. Each run is a process of its own, so that the peak is its own.
+//! `FOLDER/ours.parquet` to be compared; `seed` prints the like of rows in an embedded store. Each run is a process of its
+//! own, so that the peak is its own.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -15,13 +18,16 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
+use freshet::backfill::seed::{self, Seeded, Seeding};
 use freshet::batch::Resources;
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::event::RawRecord;
+use freshet::kernel::key::SHARDS;
 use freshet::kernel::plan::{Plan, compile};
 use freshet::kernel::time::EventTime;
 use freshet::offline::{Archive, Folder, Format, ResultWriter, Span};
+use freshet::online::{Embedded, EmbeddedOptions, Nonce};
 use freshet::telemetry::Watch;
 use freshet::training::{Job, Request};
 use parquet::arrow::ArrowWriter;
@@ -108,7 +114,10 @@ fn main() {
     match argument(0, "").as_str() {
         "make" => make(&folder, number(2, "1000000"), number(3, "50000")),
         "cut" => cut(&folder, &argument(2, "basic"), number(3, "512")),
-        _ => println!("say what: `make FOLDER [EVENTS] [ROWS]`, then `cut FOLDER [basic|distinct] [MEMORY_MIB]`"),
+        "seed" => seed(&folder, &argument(2, "basic"), number(3, "512")),
+        _ => println!(
+            "say what: `make FOLDER [EVENTS] [ROWS]`, then `cut` or `seed FOLDER [basic|distinct] [MEMORY_MIB]`"
+        ),
     }
 }
 
@@ -159,6 +168,32 @@ fn cut(folder: &Path, service: &str, memory_mib: usize) {
         "{service}: {seconds:.2} s, {:.0} rows/s, {:.0} events/s, peak {} MiB",
         job.rows as f64 / seconds,
         events as f64 / seconds,
+        peak_mib()
+    );
+}
+
+/// As of the newest event.
+fn seed(folder: &Path, view: &str, memory_mib: usize) {
+    let (plan, archive) = (plan(), archive(folder));
+    let view = plan.view(view).expect("`basic` or `distinct`").clone();
+    let held = [const { 0..u64::MAX }; PARTITIONS];
+    let cut = seed::cut(&archive, &view.source, &held, 1).expect("an archive: run `make` first");
+    let records: u64 = cut.values().sum();
+    let resources = Resources { memory_bytes: memory_mib << 20, threads: NonZeroUsize::new(2).expect("two") };
+    let now = EventTime::from_micros(START + DAYS * DAY).expect("a time of this year");
+    let seeding = Seeding { archive, view: view.clone(), cut, now, resources };
+    let online = tempfile::tempdir_in(folder).expect("a folder");
+    let options = EmbeddedOptions { shards: SHARDS, cache_bytes: 256 << 20 };
+    let online = Embedded::open(online.path(), options).expect("a new store");
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    let started = Instant::now();
+    let outcome = runtime.block_on(seed::seed(&online, seeding, Nonce(1))).expect("seeded");
+    let seconds = started.elapsed().as_secs_f64();
+    let Seeded::Done { events } = outcome else { panic!("nobody else seeds: {outcome:?}") };
+    println!(
+        "{}: {seconds:.2} s, {:.0} records/s, {events} events of {records} within reach, peak {} MiB",
+        view.name,
+        records as f64 / seconds,
         peak_mib()
     );
 }
