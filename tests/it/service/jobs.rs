@@ -1,6 +1,7 @@
 //! `/v1/training-sets`, `/v1/backfills` and `/v1/parity`.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use expect_test::expect;
 use serde_json::{Value, json};
@@ -113,6 +114,34 @@ async fn a_training_set_is_cut_again_to_the_same_bytes_whatever_has_come_since()
     assert_eq!((&repeated["result"], &repeated["request"]["service"]), (&job["result"], &json!("recommender")));
     let (_, same) = cut(&shop, &format!("/v1/training-sets?again={}", repeated["id"].as_str().expect("an id"))).await;
     assert!(same == bytes, "one that was cut again can be cut again");
+    shop.stop().await;
+}
+
+/// `freshet training-set` with these arguments: the job's id, and what is in the file.
+async fn cut_by_command(shop: &Service, arguments: &[&str]) -> (String, Vec<u8>) {
+    let files = tempfile::tempdir().expect("a folder");
+    let (spine, out) = (files.path().join("spine.csv"), files.path().join("set.parquet"));
+    std::fs::write(&spine, SPINE).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
+    command.arg("training-set").args(arguments).arg("--spine").arg(&spine).arg("--out").arg(&out);
+    command.args(["--output", "json", "--url", shop.api.base()]).env_remove("FRESHET_API_KEY");
+    let run = move || command.output().expect("the command runs");
+    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await.expect("it does not panic");
+    assert!(status.success(), "{status}:\n{}", String::from_utf8_lossy(&stderr));
+    let job: Value = serde_json::from_slice(&stdout).expect("a job as JSON");
+    (job["id"].as_str().expect("a job has an id").to_owned(), std::fs::read(out).expect("written"))
+}
+
+#[tokio::test]
+async fn the_command_cuts_a_training_set_again_by_the_id_that_it_gave() {
+    let shop = Service::busy_shop().await;
+    let (id, bytes) = cut_by_command(&shop, &["recommender", "--label-time", "bought_at"]).await;
+    shop.api.send("/v1/sources/clicks/events?replay=true", "application/json", LATER).await.json();
+    shop.settle().await;
+    let (_, anew) = cut_by_command(&shop, &["recommender", "--label-time", "bought_at"]).await;
+    assert!(anew != bytes, "what came since changes a set that is cut anew");
+    let (another, same) = cut_by_command(&shop, &["--again", &id]).await;
+    assert!(same == bytes && another != id, "the set that was cut again has other bytes");
     shop.stop().await;
 }
 
