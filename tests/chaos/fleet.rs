@@ -111,10 +111,8 @@ impl Held<'_> {
 
     /// The last line of its log, if it was started and ended by itself.
     pub fn last_words(&mut self) -> anyhow::Result<Option<String>> {
-        match self.process.as_mut() {
-            Some(process) if process.has_ended()? => process.last_log_line().map(Some),
-            _ => Ok(None),
-        }
+        let Some(process) = self.process.as_mut() else { return Ok(None) };
+        process.has_ended()?.then(|| process.last_log_line()).transpose()
     }
 
     /// Returns once it listens.
