@@ -1,7 +1,7 @@
 //! Thousands of calls made up from the description that the service serves: none may be answered with a 5xx, or with
 //! anything that the description does not announce.
 //!
-//! `FRESHET_CALLS=3500` makes that many of each of the thirty operations instead of a hundred.
+//! `FRESHET_CALLS=3500` makes that many of each operation instead of a hundred; always the same ones.
 
 use std::process::Command;
 
