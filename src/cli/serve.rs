@@ -60,6 +60,9 @@ pub(super) struct Settings {
     /// The offline store, a folder or s3://…; a folder in the data folder where it is not given
     #[arg(long, value_name = "PLACE")]
     offline: Option<String>,
+    /// Where history and spines may name files: folders and buckets, separated by `:`; the working folder where it is not given
+    #[arg(long = "input-root", value_name = "PLACE:…")]
+    input_roots: Option<String>,
     /// Any other setting, by name; `freshet config` lists them
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = output::pair)]
     set: Vec<(String, String)>,
@@ -95,6 +98,7 @@ impl Settings {
             ("redis", &self.redis),
             ("registry", &self.registry),
             ("offline", &self.offline),
+            ("input_roots", &self.input_roots),
         ];
         let given = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let switches = [("create_topics", self.create_topics), ("insecure", self.insecure)];
