@@ -114,7 +114,9 @@ impl Verdict {
         let wrong = self.lost + self.doubled + self.parity.different + self.parity.unchecked;
         let failed = world.api.lookups.failed.load(Ordering::Relaxed);
         let different = self.different + self.missing_in_log + self.dead_letters_wrong;
-        wrong + failed == 0 && different + world.journal.unhealed() == 0
+        // Where nothing was compared, nothing was found.
+        let compared = self.records.min(self.poison as u64).min(self.values as u64).min(self.parity.compared);
+        wrong + failed == 0 && different + world.journal.unhealed() == 0 && compared > 0
     }
 
     fn compare(&mut self, served: &Served, oracle: &Oracle) {
