@@ -6,6 +6,7 @@ mod broken_events;
 mod bucket;
 mod bundled_definitions;
 mod cluster;
+mod demo;
 mod exact_ratio;
 mod generations;
 mod golden_codec;

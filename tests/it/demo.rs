@@ -1,0 +1,26 @@
+//! The README's first command, to its end: what it says of itself has to be so.
+
+use std::process::Command;
+
+#[test]
+fn the_demo_does_the_whole_job_on_real_events_and_finds_no_difference() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_freshet"));
+    demo.args(["demo", "--exit", "--listen", "127.0.0.1:0", "--data-dir", "demo"]).current_dir(folder.path());
+    let output = demo.env_remove("FRESHET_API_KEY").output().expect("the binary was built");
+    let (said, logged) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{said}{logged}", output.status);
+    let steps = [
+        "81342 events in ",
+        ", 0 rejected:",
+        "before:                lines_10s = 0",
+        "event sent:            lines_10s = 1 ",
+        "no write: lines_10s = 0 ",
+        " rows × 29 features in demo/training.parquet",
+        " values compared, 0 different, 0 unchecked.",
+    ];
+    for step in steps {
+        assert!(said.contains(step), "`{step}` is missing of:\n{said}{logged}");
+    }
+    assert!(folder.path().join("demo/training.parquet").exists());
+}
