@@ -8,14 +8,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::app::Error;
+use crate::archive::Tiered;
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::event_log::embedded::EmbeddedLog;
 use crate::event_log::kafka::{self, KafkaLog};
 use crate::kernel::key::SHARDS;
-use crate::offline::Folder;
+use crate::offline::{Archive, Folder};
 use crate::online::{self, OnlineStore};
 use crate::registry::Registry;
+use crate::registry::catalogue::Catalogues;
 use crate::registry::postgres::PostgresRegistry;
 use crate::registry::sqlite::SqliteRegistry;
 
@@ -46,6 +48,12 @@ impl Backends {
         let online = patiently(waiting_for, async || online(config, shards).await).await?;
         let folder = patiently(waiting_for, async || folder(config).await).await?;
         Ok(Backends { log, online, registry, folder })
+    }
+
+    /// The log, and the archive below where it begins.
+    pub fn tiered_log(&self, catalogues: &Catalogues) -> Arc<Tiered> {
+        let (archive, catalogues) = (Archive::new(self.folder.clone()), catalogues.clone());
+        Arc::new(Tiered::new(self.log.clone(), archive, move || catalogues.current().plan.sources.clone()))
     }
 }
 

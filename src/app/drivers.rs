@@ -12,7 +12,7 @@ use crate::app::promote::Promoter;
 use crate::app::retire::remove_retired;
 use crate::app::seed::Seeder;
 use crate::app::{App, DRAIN, Error};
-use crate::archive::{self, Archiver, Tiered};
+use crate::archive::{self, Archiver};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::kernel::plan::ViewPlan;
@@ -58,10 +58,7 @@ impl App {
         catalogues: &Catalogues,
         clock: Clock,
     ) -> watch::Receiver<stream::Progress> {
-        let Backends { log, online, folder, .. } = backends;
-        let sources = catalogues.clone();
-        let sources = move || sources.current().plan.sources.clone();
-        let log = Arc::new(Tiered::new(log.clone(), Archive::new(folder.clone()), sources));
+        let (log, online) = (backends.tiered_log(catalogues), &backends.online);
         let worker = stream::Settings {
             flush_interval: config.flush_interval,
             cache_bytes: config.worker_cache_bytes,

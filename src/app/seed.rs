@@ -43,6 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(5);
 
 pub(super) struct Seeder {
+    /// As the stream reads it: what it begins with is not to be left out.
     log: Arc<dyn EventLog>,
     online: Arc<dyn OnlineStore>,
     registry: Arc<dyn Registry>,
@@ -58,9 +59,9 @@ pub(super) struct Seeder {
 
 impl Seeder {
     pub fn new(backends: &Backends, catalogues: Catalogues, clock: Clock, config: &Config) -> Result<Seeder, Error> {
-        let Backends { log, online, registry, folder } = backends;
+        let Backends { online, registry, folder, .. } = backends;
         Ok(Seeder {
-            log: log.clone(),
+            log: backends.tiered_log(&catalogues),
             online: online.clone(),
             registry: registry.clone(),
             catalogues,
