@@ -39,9 +39,6 @@ const RUNNING: usize = 2;
 /// The newest jobs, in a list.
 const LISTED: usize = 100;
 
-/// How long jobs count as running after their process was last heard of.
-const LEASE: Micros = Micros::new(30_000_000);
-
 /// Also how long a job runs on at most after another process was asked to cancel it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
@@ -99,7 +96,7 @@ impl Jobs {
             Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_JOBS", detail)
         })?;
         // A job whose owner holds no lease would count as left behind.
-        self.registry.renew(&self.owner, LEASE, &[]).await?;
+        self.registry.renew(&self.owner, registry::LEASE, &[]).await?;
         self.registry.put_job(&job).await?;
         let handle = self.handle(&job);
         let work = work(handle.clone());
@@ -189,7 +186,7 @@ impl Jobs {
     /// Answers the jobs that are ours from now on.
     async fn keep_alive(&self, state: &State) -> Result<Vec<BoxFuture<'static, ()>>, registry::Error> {
         let progress: Vec<_> = self.lock().iter().map(|(id, handle)| (id.clone(), handle.progress())).collect();
-        for id in self.registry.renew(&self.owner, LEASE, &progress).await? {
+        for id in self.registry.renew(&self.owner, registry::LEASE, &progress).await? {
             self.lock().get(&id).into_iter().for_each(Handle::cancel);
         }
         // Seedings, which are begun again by who notices.

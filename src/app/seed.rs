@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -34,13 +36,16 @@ use crate::online::{Nonce, OnlineStore};
 use crate::registry::catalogue::{Catalogues, Version};
 use crate::registry::{Offsets, Registry, Seed, VersionState};
 
-use job::From;
+use job::Archived;
 
 mod job;
 
 /// Between looks at what is to be seeded, and after one that failed.
 const LOOK: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(5);
+
+/// What is done at each look at a version.
+type Look = for<'a> fn(&'a Seeder, &'a Version) -> BoxFuture<'a, Result<(), Error>>;
 
 pub(super) struct Seeder {
     /// As the stream reads it: what it begins with is not to be left out.
@@ -75,19 +80,22 @@ impl Seeder {
 
     /// A long seeding keeps no other view from beginning: decisions are made beside it.
     pub async fn run(self, closing: impl Future<Output = ()>) -> Result<(), Error> {
-        tokio::select! { () = closing => {}, () = self.decide_always() => {}, () = self.seed_always() => {} }
+        let decided =
+            self.look_always("a view cannot begin yet; trying again", |it, version| it.decide(version).boxed());
+        let seeded =
+            self.look_always("its rows cannot be seeded; trying again", |it, version| it.look_at(version).boxed());
+        tokio::select! { () = closing => {}, () = decided => {}, () = seeded => {} }
         Ok(())
     }
 
-    async fn decide_always(&self) {
+    /// Looks at every version: whenever versions change, and now and then. `failed` is said where it cannot.
+    async fn look_always(&self, failed: &str, look: Look) {
         let mut applied = self.catalogues.subscribe();
         loop {
             let mut wait = LOOK;
-            let undecided = |seed: &Seed| matches!(seed, Seed::Undecided) || *seed == Seed::Begun(Offsets::new());
-            let catalogue = self.catalogues.current();
-            for version in catalogue.versions.iter().filter(|it| it.view.online && undecided(&it.seed)) {
-                if let Err(error) = self.decide(version).await {
-                    tracing::warn!(%error, view = %version.view.name, "a view cannot begin yet; trying again");
+            for version in self.catalogues.current().versions.iter().filter(|version| version.view.online) {
+                if let Err(error) = look(self, version).await {
+                    tracing::warn!(%error, view = %version.view.name, "{failed}");
                     wait = REST;
                 }
             }
@@ -99,7 +107,10 @@ impl Seeder {
     }
 
     async fn decide(&self, version: &Version) -> Result<(), Error> {
-        let Version { view, generation, .. } = version;
+        let Version { view, generation, seed, .. } = version;
+        if !matches!(seed, Seed::Undecided) && *seed != Seed::Begun(Offsets::new()) {
+            return Ok(());
+        }
         let cut = self.cut(view).await?;
         let stands = self.registry.begin_seed(view.fingerprint, *generation, &cut).await?;
         if stands.is_some_and(|cut| cut.is_empty()) {
@@ -125,34 +136,17 @@ impl Seeder {
         }
     }
 
-    async fn seed_always(&self) {
-        let mut applied = self.catalogues.subscribe();
-        loop {
-            let mut wait = LOOK;
-            for version in &self.catalogues.current().versions {
-                if let Err(error) = self.look_at(version).await {
-                    tracing::warn!(%error, view = %version.view.name, "its rows cannot be seeded; trying again");
-                    wait = REST;
-                }
-            }
-            tokio::select! {
-                () = sleep(wait) => {}
-                changed = applied.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
     /// The version is as it was when this round began: a seeding may have taken long since.
     async fn look_at(&self, version: &Version) -> Result<(), Error> {
         let Version { view, generation, seed, .. } = version;
-        if !view.online || !self.is_written(view.rows) {
+        if !self.is_written(view.rows) {
             return Ok(());
         }
         match seed {
             Seed::Undecided => {}
             Seed::Begun(cut) if cut.is_empty() => {}
             Seed::Begun(cut) => {
-                if self.seed(view, From::Archive, cut.clone()).await? {
+                if self.seed(view, Archived::Log, cut.clone()).await? {
                     self.registry.end_seed(view.fingerprint, *generation).await?;
                     self.catalogues.refresh(&*self.registry).await?;
                 }
@@ -189,7 +183,7 @@ impl Seeder {
         let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(()) };
         let cut = BTreeMap::from([(HISTORY, rows)]);
         if !self.is_seeded(view, &cut).await? {
-            self.seed(view, From::History, cut).await?;
+            self.seed(view, Archived::History, cut).await?;
         }
         Ok(())
     }
@@ -202,7 +196,7 @@ impl Seeder {
     }
 
     /// Whether it is done now.
-    async fn seed(&self, view: &Arc<ViewPlan>, from: From, cut: Offsets) -> Result<bool, Error> {
+    async fn seed(&self, view: &Arc<ViewPlan>, from: Archived, cut: Offsets) -> Result<bool, Error> {
         let Some(mut job) = self.take(view, from).await? else { return Ok(false) };
         let seeding = Seeding {
             archive: self.archive.clone(),

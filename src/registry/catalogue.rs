@@ -11,7 +11,7 @@ use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{self, Fingerprint, Plan, ViewPlan};
 use crate::kernel::plan::{Diff, diff};
 use crate::kernel::time::EventTime;
-use crate::registry::{Error, Registry, Revision, Seed, VersionState, ViewVersion};
+use crate::registry::{Error, Registry, Revision, Seed, Seeds, VersionState, ViewVersion};
 
 /// One snapshot. Its versions are compiled from the revisions that define them, so an old version goes on being
 /// served as it was defined while its successor is built.
@@ -145,9 +145,8 @@ fn rows_of(view: &ViewPlan, generation: u32, seed: &Seed) -> ViewPlan {
 }
 
 /// Of one that nothing is known of, it is not decided.
-fn seed_of(seeds: &[(Fingerprint, u32, Seed)], fingerprint: Fingerprint, generation: u32) -> Seed {
-    let known = seeds.iter().find(|(of, number, _)| (*of, *number) == (fingerprint, generation));
-    known.map(|(_, _, seed)| seed.clone()).unwrap_or_default()
+fn seed_of(seeds: &Seeds, fingerprint: Fingerprint, generation: u32) -> Seed {
+    seeds.get(&(fingerprint, generation)).cloned().unwrap_or_default()
 }
 
 /// What is written of a version: the generation that its state is of, and one that is built beside it.
@@ -160,7 +159,7 @@ fn generations(version: &ViewVersion) -> Vec<(u32, VersionState)> {
 struct Stored {
     revision: Option<Revision>,
     versions: Vec<ViewVersion>,
-    seeds: Vec<(Fingerprint, u32, Seed)>,
+    seeds: Seeds,
 }
 
 impl Stored {

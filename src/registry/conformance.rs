@@ -184,7 +184,7 @@ async fn rows_that_nobody_uses_are_retired_until_they_are_removed(registry: &dyn
 async fn a_generation_is_seeded_up_to_the_cut_that_was_decided_first(registry: &dyn Registry, another: &dyn Registry) {
     let seeds = async || -> Vec<(u64, u32, Seed)> {
         let seeds = another.seeds().await.expect("answers");
-        seeds.into_iter().map(|(fingerprint, generation, seed)| (fingerprint.0, generation, seed)).collect()
+        seeds.into_iter().map(|((fingerprint, generation), seed)| (fingerprint.0, generation, seed)).collect()
     };
     let cut = |places: &[(u32, u64)]| -> Offsets { places.iter().copied().collect() };
     let (first, later) = (cut(&[(0, 7), (11, u64::from(u32::MAX) + 1)]), cut(&[(0, 9)]));

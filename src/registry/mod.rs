@@ -95,6 +95,12 @@ pub enum Seed {
     Done(Offsets),
 }
 
+/// How long jobs count as running after their process was last heard of.
+pub const LEASE: Micros = Micros::new(30_000_000);
+
+/// By version and generation.
+pub type Seeds = BTreeMap<(Fingerprint, u32), Seed>;
+
 /// A backfill, a training set or the like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -242,7 +248,7 @@ pub trait Registry: Send + Sync {
     async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
 
     /// How the rows of each generation that may be in the online store begin.
-    async fn seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error>;
+    async fn seeds(&self) -> Result<Seeds, Error>;
 
     /// Decides up to where the archive gives the rows of a generation, unless that is decided. Answers what stands:
     /// however often and by however many it is asked, the same; `None` where there is no such generation any more.

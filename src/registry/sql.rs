@@ -9,7 +9,7 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
-use crate::registry::{Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, ViewVersion};
+use crate::registry::{Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seeds, ViewVersion};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
@@ -173,7 +173,7 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.give_up_generations(versions, now).await
     }
 
-    async fn seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error> {
+    async fn seeds(&self) -> Result<Seeds, Error> {
         self.select_seeds().await
     }
 

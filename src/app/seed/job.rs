@@ -11,45 +11,42 @@ use crate::app::seed::Seeder;
 use crate::backfill;
 use crate::backfill::seed::Seeded;
 use crate::kernel::plan::ViewPlan;
-use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Job, JobState, Offsets};
+use crate::kernel::time::EventTime;
+use crate::registry::{Job, JobState, LEASE, Offsets};
 
-/// How long a seeding counts as running after its process was last heard of, and how often it is.
-const LEASE: Micros = Micros::new(30_000_000);
+/// How often the process of a seeding is heard of.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// The newest jobs: more are never under way.
 const JOBS: usize = 100;
 
-/// What is seeded from.
+/// What is seeded from: the archive of the log, or that of history files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    /// The archive of the log.
-    Archive,
-    /// That of history files.
+pub(super) enum Archived {
+    Log,
     History,
 }
 
-impl From {
+impl Archived {
     fn as_str(self) -> &'static str {
         match self {
-            From::Archive => "archive",
-            From::History => "history",
+            Archived::Log => "archive",
+            Archived::History => "history",
         }
     }
 
     /// What is to be said at the end.
     pub fn seeded(self) -> &'static str {
         match self {
-            From::Archive => "what was archived is in the online store",
-            From::History => "its history is in the online store",
+            Archived::Log => "what was archived is in the online store",
+            Archived::History => "its history is in the online store",
         }
     }
 }
 
 impl Seeder {
     /// The job, if it is ours: new, or one that another process left behind. Should two begin at once the store refuses one.
-    pub(super) async fn take(&self, view: &ViewPlan, from: From) -> Result<Option<Job>, Error> {
+    pub(super) async fn take(&self, view: &ViewPlan, from: Archived) -> Result<Option<Job>, Error> {
         self.registry.renew(&self.owner, LEASE, &[]).await?;
         self.registry.take_abandoned(KIND, &self.owner).await?;
         let rows = view.rows.to_string();
@@ -93,15 +90,21 @@ impl Seeder {
 }
 
 /// Notes what became of it.
-pub(super) fn end(job: &mut Job, from: From, cut: &Offsets, outcome: &Result<Seeded, backfill::Error>, now: EventTime) {
+pub(super) fn end(
+    job: &mut Job,
+    from: Archived,
+    cut: &Offsets,
+    outcome: &Result<Seeded, backfill::Error>,
+    now: EventTime,
+) {
     job.finished_at = Some(now);
     match outcome {
         Ok(Seeded::Done { events }) => {
             job.state = JobState::Done;
             job.progress = 1.0;
             job.result = Some(match from {
-                From::Archive => json!({ "events": events, "archived_to": cut }),
-                From::History => json!({ "events": events, "rows": cut.values().sum::<u64>() }),
+                Archived::Log => json!({ "events": events, "archived_to": cut }),
+                Archived::History => json!({ "events": events, "rows": cut.values().sum::<u64>() }),
             });
         }
         Ok(Seeded::TakenOver) => job.state = JobState::Cancelled,

@@ -50,7 +50,7 @@ async fn apply_to(registry: &dyn Registry, catalogues: &Catalogues, files: Vec<S
 
 /// The archive has nothing for any generation.
 async fn leave_to_the_stream(registry: &dyn Registry, catalogues: &Catalogues) {
-    for (version, generation, _) in registry.seeds().await.expect("answers") {
+    for (version, generation) in registry.seeds().await.expect("answers").into_keys() {
         registry.begin_seed(version, generation, &Offsets::new()).await.expect("decides");
         registry.end_seed(version, generation).await.expect("notes");
     }

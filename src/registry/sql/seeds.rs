@@ -3,14 +3,13 @@
 use crate::kernel::plan::Fingerprint;
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Database, Row, cells};
-use crate::registry::{Error, Offsets, Seed};
+use crate::registry::{Error, Offsets, Seed, Seeds};
 
 impl<D: Database> SqlRegistry<D> {
-    pub(super) async fn select_seeds(&self) -> Result<Vec<(Fingerprint, u32, Seed)>, Error> {
-        let rows = "SELECT fingerprint, generation, cut, seeded FROM row_copy WHERE project = $1
-             ORDER BY fingerprint, generation";
+    pub(super) async fn select_seeds(&self) -> Result<Seeds, Error> {
+        let rows = "SELECT fingerprint, generation, cut, seeded FROM row_copy WHERE project = $1";
         let rows = self.database.run(rows, cells![self.project()]).await?;
-        let seed = |row: &Row| Ok((self.fingerprint_of(row.text(0))?, row.integer(1) as u32, self.seed_of(row)?));
+        let seed = |row: &Row| Ok(((self.fingerprint_of(row.text(0))?, row.integer(1) as u32), self.seed_of(row)?));
         rows.iter().map(seed).collect()
     }
 
