@@ -126,32 +126,25 @@ impl Caller {
 
     /// Whether features may be named without a service that has them.
     pub fn require_any_feature(&self) -> Result<(), Problem> {
-        let Some(key) = self.limited() else { return Ok(()) };
-        let detail =
-            format!("key `{}` reads the services {}: name one instead of features", key.name, names(&key.services));
-        Err(beyond(detail))
+        self.require_no_limit(|key, services| {
+            format!("key `{key}` reads the services {services}: name one instead of features")
+        })
     }
 
     /// For `what` shows values of all services together.
     pub fn require_every_service(&self, what: &str) -> Result<(), Problem> {
-        let Some(key) = self.limited() else { return Ok(()) };
-        let detail = format!(
-            "{what} shows values of every service, and key `{}` is limited to {}: ask with a key that is not limited",
-            key.name,
-            names(&key.services)
-        );
-        Err(beyond(detail))
+        self.require_no_limit(|key, services| {
+            format!(
+                "{what} shows values of every service, and key `{key}` is limited to {services}: ask with a key that is not limited"
+            )
+        })
     }
 
     /// What lies below the input roots is of no service.
     pub fn require_files(&self) -> Result<(), Problem> {
-        let Some(key) = self.limited() else { return Ok(()) };
-        let detail = format!(
-            "key `{}` is limited to {}, and names no file of the service: send the rows as the body",
-            key.name,
-            names(&key.services)
-        );
-        Err(beyond(detail))
+        self.require_no_limit(|key, services| {
+            format!("key `{key}` is limited to {services}, and names no file of the service: send the rows as the body")
+        })
     }
 
     pub fn require_service(&self, service: &str) -> Result<(), Problem> {
@@ -194,6 +187,14 @@ impl Caller {
         match &self.0 {
             Who::Key(key) => Some(key),
             Who::Anybody | Who::Itself => None,
+        }
+    }
+
+    /// `refusal` is told the key and its services.
+    fn require_no_limit(&self, refusal: impl FnOnce(&str, &str) -> String) -> Result<(), Problem> {
+        match self.limited() {
+            None => Ok(()),
+            Some(key) => Err(beyond(refusal(&key.name, &names(&key.services)))),
         }
     }
 

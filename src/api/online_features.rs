@@ -216,8 +216,7 @@ fn take_partial(catalogue: &Catalogue, keys: &mut Vec<(String, String)>) -> Resu
     let Some(place) = place.filter(|_| known.all(|(key, _)| *key != *"partial")) else { return Ok(false) };
     let (_, text) = keys.remove(place);
     text.parse().map_err(|_| {
-        let detail = format_args!("`partial` is `true` or `false`, and `{text}` is neither").to_string();
-        Problem::bad_request("INVALID_QUERY", detail)
+        Problem::bad_request("INVALID_QUERY", format_args!("`partial` is `true` or `false`, and `{text}` is neither"))
     })
 }
 

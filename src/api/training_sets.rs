@@ -21,7 +21,7 @@ use crate::offline::{Format, KeptSpine};
 use crate::registry;
 
 use again::Earlier;
-use cut::{Asked, Recorded, forget, in_folder};
+use cut::{Asked, Recorded, forget};
 use spine::SpineName;
 
 mod again;
@@ -103,15 +103,16 @@ pub(super) async fn create(
     let format = file.as_deref().map_or_else(|| SpineName::of_body(&headers), SpineName::of_file)?;
     let recorded = recorded(&state, &caller, query, format).await?;
     let request = serde_json::to_value(&recorded).expect("a request is plain data");
+    let asked = Asked::new(&state, recorded)?;
     let spine = match file {
         Some(path) => spine::read_file(&state, &caller, path).await?,
         None => body?,
     };
+    asked.check_spine(&spine)?;
     let id = state.jobs.new_id(KIND);
-    recorded.again.iter().try_for_each(|earlier| earlier.check_spine(&spine))?;
-    let asked = Asked::new(&state, recorded)?;
     let kept = Arc::new(KeptSpine::of(&state.folder, &id));
-    in_folder(&kept, move |kept| kept.keep(&spine)).await.map_err(|error| Problem::internal(&error))?;
+    let keeping = kept.clone();
+    blocking(move || keeping.keep(&spine)).await.map_err(|error| Problem::internal(&error))?;
     let (job_state, job_id) = (state.clone(), id.clone());
     let started = state.jobs.start(id, KIND, request, |handle| asked.work(job_state, job_id, handle).boxed()).await;
     if started.is_err() {
@@ -234,6 +235,11 @@ pub(super) async fn data(
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }
     rows::answer(&state, &id, query.format).await
+}
+
+/// Does what waits for files, on a thread that may.
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.expect("files do not panic")
 }
 
 fn stored_path(id: &str, format: FormatName) -> String {

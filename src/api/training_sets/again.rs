@@ -15,7 +15,7 @@ use crate::api::problem::Problem;
 use crate::api::training_sets::cut::views;
 use crate::kernel::definition::FeatureService;
 use crate::kernel::event::decoding_mark;
-use crate::kernel::plan::Plan;
+use crate::kernel::plan::{Plan, ViewPlan};
 use crate::training::Job;
 
 /// An earlier job, as the request of one that repeats it has it.
@@ -79,7 +79,7 @@ impl Made {
 
 impl Definitions {
     pub fn of(plan: &Plan, service: &FeatureService) -> Definitions {
-        let of_views = |mark: fn(&crate::kernel::plan::ViewPlan) -> (String, String)| {
+        let of_views = |mark: fn(&ViewPlan) -> (String, String)| {
             views(plan, service).map(|view| mark(view)).collect::<BTreeMap<_, _>>()
         };
         Definitions {

@@ -14,13 +14,13 @@ use crate::api::jobs::{self, Handle};
 use crate::api::problem::{Problem, chain};
 use crate::api::training_sets::again::{Earlier, Made};
 use crate::api::training_sets::spine::{LIMITS, SpineName};
-use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
+use crate::api::training_sets::{FormatName, KnowledgeName, blocking, stored_path};
 use crate::kernel::definition::{FeatureService, Source};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::{Plan, ViewPlan};
 use crate::kernel::value::ValueType;
-use crate::offline::{self, Archive, Format, KeptSpine, ResultWriter, SpineColumns, spine};
+use crate::offline::{Archive, Format, KeptSpine, ResultWriter, SpineColumns, spine};
 use crate::telemetry::Watch;
 use crate::training::{self, Differences, Job};
 
@@ -53,6 +53,11 @@ impl Asked {
         let service = service.ok_or_else(|| Problem::not_found("UNKNOWN_SERVICE", unknown()))?;
         recorded.again.iter().try_for_each(|earlier| earlier.check_definitions(&plan, &service))?;
         Ok(Asked { recorded, plan, service })
+    }
+
+    /// That it is the one of then, where an earlier job is repeated.
+    pub fn check_spine(&self, spine: &[u8]) -> Result<(), Problem> {
+        self.recorded.again.iter().try_for_each(|earlier| earlier.check_spine(spine))
     }
 
     /// The whole job; the spine is forgotten with it, unless another process takes it up.
@@ -179,16 +184,8 @@ fn rendered_differences((feature, found): (&FeatureRef, Differences)) -> Value {
 
 /// Nobody needs it any more; that it stays would harm nobody.
 pub(super) async fn forget(kept: &Arc<KeptSpine>) {
-    if let Err(error) = in_folder(kept, KeptSpine::forget).await {
+    let kept = kept.clone();
+    if let Err(error) = blocking(move || kept.forget()).await {
         tracing::warn!(%error, "the spine of a training set could not be removed");
     }
-}
-
-/// Does what blocks with a kept spine.
-pub(super) async fn in_folder<T: Send + 'static>(
-    kept: &Arc<KeptSpine>,
-    act: impl FnOnce(&KeptSpine) -> Result<T, offline::Error> + Send + 'static,
-) -> Result<T, offline::Error> {
-    let kept = kept.clone();
-    tokio::task::spawn_blocking(move || act(&kept)).await.expect("files do not panic")
 }

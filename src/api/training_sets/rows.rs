@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 
 use crate::api::State;
 use crate::api::problem::Problem;
-use crate::api::training_sets::{FormatName, stored_path};
+use crate::api::training_sets::{FormatName, blocking, stored_path};
 use crate::offline::{Error, Folder, convert};
 
 /// The stored Parquet as it is, or written once more in another format and kept beside it.
@@ -33,30 +33,30 @@ pub(super) async fn answer(state: &State, id: &str, format: FormatName) -> Resul
 }
 
 async fn size(folder: &Folder, path: &str) -> Result<Option<u64>, Problem> {
-    let path = path.to_owned();
-    in_folder(folder, move |folder| folder.size(&path)).await.map_err(|error| Problem::internal(&error))
+    let (folder, path) = (folder.clone(), path.to_owned());
+    blocking(move || folder.size(&path)).await.map_err(|error| Problem::internal(&error))
 }
 
 /// Goes on to its end if the caller leaves: the next one will want it.
 async fn converted(state: &State, id: &str, format: FormatName) -> Result<Option<u64>, Problem> {
     let (stored, wanted) = (stored_path(id, FormatName::Parquet), stored_path(id, format));
-    let turn = state.turns.conversion().await;
-    let conversion = move |folder: &Folder| {
+    let (folder, turn) = (state.folder.clone(), state.turns.conversion().await);
+    let conversion = move || {
         let _turn = turn;
         // Whoever had the turn before may have written it.
         if folder.size(&wanted)?.is_none() {
-            convert(folder, &stored, &wanted, format.format())?;
+            convert(&folder, &stored, &wanted, format.format())?;
         }
         folder.size(&wanted)
     };
-    in_folder(&state.folder, conversion).await.map_err(|error| Problem::internal(&error))
+    blocking(conversion).await.map_err(|error| Problem::internal(&error))
 }
 
 fn body(folder: &Folder, path: String, size: u64) -> Body {
     let folder = folder.clone();
     let part = move |part: Range<u64>| {
         let (folder, path) = (folder.clone(), path.clone());
-        async move { in_folder(&folder, move |folder| folder.part(&path, part)).await }
+        blocking(move || folder.part(&path, part))
     };
     let told = |read: &Result<Bytes, Error>| {
         if let Err(error) = read {
@@ -64,13 +64,4 @@ fn body(folder: &Folder, path: String, size: u64) -> Body {
         }
     };
     Body::from_stream(stream::iter(Folder::parts(size)).then(part).inspect(told))
-}
-
-/// Does what blocks with the folder.
-async fn in_folder<T: Send + 'static>(
-    folder: &Folder,
-    act: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let folder = folder.clone();
-    tokio::task::spawn_blocking(move || act(&folder)).await.expect("files do not panic")
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::problem::Problem;
+use crate::api::training_sets::blocking;
 use crate::offline::{Error, Format, InputFile, Limits, SpineFormat};
 
 pub(super) const LIMITS: Limits = Limits { rows: 10_000_000, bytes: 1 << 30 };
@@ -68,7 +69,7 @@ pub(super) async fn read_file(state: &State, caller: &Caller, path: String) -> R
         require_small(file)?;
         file.read().map_err(refused)
     };
-    tokio::task::spawn_blocking(read).await.expect("files do not panic")
+    blocking(read).await
 }
 
 fn require_small(file: &InputFile) -> Result<(), Problem> {
