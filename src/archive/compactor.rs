@@ -58,8 +58,7 @@ impl Compactor {
                     Ok(Some(offsets)) => tracing::debug!(source = %lane.0, partition, ?offsets, "compacted"),
                     Ok(None) => return,
                     Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, cause, "commits of the archive stay as small as they are for now");
+                        tracing::warn!(%error, cause = error.cause(), "commits of the archive stay as small as they are for now");
                         return;
                     }
                 }

@@ -237,8 +237,7 @@ async fn retried<T: Send + 'static>(
     loop {
         match spawn_blocking(work.clone()).await.expect("archiving does not panic") {
             Err(error) if error.is_transient() => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "the archive will try its files again");
+                tracing::warn!(%error, cause = error.cause(), "the archive will try its files again");
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY_LONGEST);
             }

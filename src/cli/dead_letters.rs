@@ -75,10 +75,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Show { source, partition, offset, common } => {
             let path = format!("/v1/dead-letters/{source}/{partition}/{offset}");
             let letter = common.connection.client()?.get(&path, &[]).await?;
-            match common.output {
-                Format::Json => println!("{}", output::json(&letter)),
-                Format::Table => println!("{}", output::record(&letter)),
-            }
+            println!("{}", output::record(&letter, common.output));
         }
         Action::Replay { source, common } => {
             let path = format!("/v1/dead-letters/{source}/replay");

@@ -58,7 +58,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Action::Show { id, common } => {
-            print(&common.connection.client()?.get(&path(&id)?, &[]).await?, common.output);
+            let job = common.connection.client()?.get(&path(&id)?, &[]).await?;
+            println!("{}", output::record(&job, common.output));
         }
         Action::Cancel { id, common } => {
             let path = path(&id)?;
@@ -68,17 +69,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                      --stop` gives up a rebuild, an apply without the view its first version"
                 );
             }
-            print(&common.connection.client()?.call("DELETE", &path, &[], Body::None).await?, common.output);
+            let job = common.connection.client()?.call("DELETE", &path, &[], Body::None).await?;
+            println!("{}", output::record(&job, common.output));
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn print(job: &Value, format: Format) {
-    match format {
-        Format::Json => println!("{}", output::json(job)),
-        Format::Table => println!("{}", output::record(job)),
-    }
 }
 
 /// Where a job is: its id begins with its kind.

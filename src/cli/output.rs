@@ -25,10 +25,13 @@ pub(super) fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.trim_fmt()
 }
 
-/// A line for each field of one thing.
-pub(super) fn record(fields: &Value) -> String {
+/// One thing; for people a line for each field.
+pub(super) fn record(fields: &Value, format: Format) -> String {
     let rows = fields.as_object().into_iter().flatten();
-    table(&["field", "value"], rows.map(|(name, value)| vec![name.clone(), cell(value)]))
+    match format {
+        Format::Json => json(fields),
+        Format::Table => table(&["field", "value"], rows.map(|(name, value)| vec![name.clone(), cell(value)])),
+    }
 }
 
 pub(super) fn json(value: &Value) -> String {

@@ -103,6 +103,11 @@ impl Error {
         matches!(self, Error::Io { .. } | Error::Remote { transient: true, .. })
     }
 
+    /// What the disk or the store said, where the error itself does not.
+    pub fn cause(&self) -> Option<String> {
+        std::error::Error::source(self).map(ToString::to_string)
+    }
+
     fn damaged(path: impl Into<String>, detail: impl ToString) -> Error {
         Error::Damaged { path: path.into(), detail: detail.to_string() }
     }

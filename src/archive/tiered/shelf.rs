@@ -88,7 +88,7 @@ impl Shelf {
 }
 
 fn with_cause(error: &Error) -> String {
-    match std::error::Error::source(error) {
+    match error.cause() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
