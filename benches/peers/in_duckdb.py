@@ -11,7 +11,6 @@ import duckdb
 from windows import HOPS
 
 
-
 def start(length: int, hop: int, at: str) -> str:
     """The first event time that the window holds: T - W, floored to the hop."""
     micros = f"epoch_us({at}) - {length * 1_000_000}"

@@ -79,7 +79,6 @@ impl Service {
         json(answer).await
     }
 
-    /// Waits until the status is as wanted.
     /// Asks for the status until it is so, and returns that.
     pub async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
         loop {

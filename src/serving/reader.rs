@@ -330,6 +330,7 @@ mod tests {
             assert!(read[0].is_err() && read[1].is_ok() && read[2].is_err(), "{read:?}");
         }
     }
+
     #[tokio::test]
     async fn shards_that_were_away_are_tried_one_after_the_other() {
         let (store, reader) = reader(3, Duration::from_secs(60));

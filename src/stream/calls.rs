@@ -59,7 +59,7 @@ pub(super) async fn versions(
 }
 
 pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backoff: Backoff) -> Result<Answer, Error> {
-    Ok(Answer::Bounds(bounds(&*log, topics, backoff).await?))
+    Ok(Answer::Signal(Signal::Bounds(bounds(&*log, topics, backoff).await?)))
 }
 
 /// Each attempt draws a nonce of its own: one whose answer was lost may still arrive, and must then fence us off.

@@ -60,7 +60,6 @@ enum Stage {
 pub(super) enum Answer {
     Signal(Signal),
     Joined(Box<dyn Consumer>),
-    Bounds(Vec<Bounds>),
 }
 
 /// What the shell waited for.
@@ -212,9 +211,9 @@ impl Shell {
                 Ok(())
             }
             Answer::Joined(_) => Ok(()),
-            Answer::Bounds(bounds) => {
+            Answer::Signal(signal @ Signal::Bounds(_)) => {
                 self.looking = false;
-                self.step(Signal::Bounds(bounds)).await
+                self.step(signal).await
             }
             Answer::Signal(signal @ (Signal::Assigned(_) | Signal::Versions { .. })) => {
                 self.asking_bounds = false;
