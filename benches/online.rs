@@ -31,9 +31,9 @@ use serde_json::Value;
 
 use lookup::feast::{self, Feast};
 use lookup::floor::{self, Floor};
-use lookup::load::{Done, Load};
 use lookup::rows::{self, Rows};
 use stand::kafka::Topic;
+use stand::load::{Done, Load};
 use stand::redis::Server;
 use stand::service::Service;
 

@@ -1,8 +1,7 @@
-//! What `--bench online` measures: the rows, who is asked for them, and the load.
+//! What `--bench online` measures: the rows, and who else answers for them.
 
 pub mod feast;
 pub mod floor;
-pub mod load;
 pub mod rows;
 
 pub const FEATURES: usize = 50;

@@ -1,9 +1,10 @@
-//! What the benchmarks of the whole stand on: a topic in Kafka, Redis, and the `freshet` of this build in a process of
-//! its own. Not every benchmark uses all of it.
+//! What the benchmarks of the whole stand on: a topic in Kafka, Redis, the `freshet` of this build in a process of its own,
+//! and who calls it. Not every benchmark uses all of it.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub mod kafka;
+pub mod load;
 pub mod redis;
 pub mod service;
 
