@@ -53,8 +53,7 @@ pub enum Pass {
 impl Catalogue {
     /// The version of a view that lookups read; `None` while its first one is being built.
     pub fn serving(&self, view: &str) -> Option<&Arc<ViewPlan>> {
-        let live = |version: &&Version| version.state == VersionState::Live && version.view.name == *view;
-        self.versions.iter().find(live).map(|version| &version.view)
+        live(&self.versions, view)
     }
 
     /// The version that the newest revision declares of a view, where a rollback serves the one before.
@@ -119,7 +118,7 @@ impl Catalogue {
             };
             versions.extend(generations(version).into_iter().map(of));
         }
-        let served = Arc::new(plans.served(&versions));
+        let served = Arc::new(plans.served(registry, &versions).await?);
         Ok(Catalogue { revision: plans.number, plan: plans.newest, served, versions })
     }
 
@@ -180,10 +179,11 @@ impl Stored {
     }
 }
 
-/// The newest revision compiled, and those before it that define versions which are written still.
+/// The newest revision compiled, and of those before it what is still written or served.
 struct Plans {
     number: u64,
     newest: Arc<Plan>,
+    /// Those that were asked for.
     earlier: BTreeMap<u64, Plan>,
 }
 
@@ -193,6 +193,17 @@ impl Plans {
         Ok(Plans { number: revision.number, newest, earlier: BTreeMap::new() })
     }
 
+    async fn earlier(&mut self, registry: &dyn Registry, number: u64) -> Result<&Plan, Error> {
+        match self.earlier.entry(number) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(vacant) => {
+                let revision = registry.revision_numbered(number).await?;
+                let revision = revision.ok_or_else(|| damaged(number, "it is gone"))?;
+                Ok(vacant.insert(compile(&revision.files, number)?))
+            }
+        }
+    }
+
     async fn version(&mut self, registry: &dyn Registry, version: &ViewVersion) -> Result<Arc<ViewPlan>, Error> {
         let fits = |plan: &Plan| {
             plan.view(version.view.as_str()).filter(|view| view.fingerprint == version.fingerprint).cloned()
@@ -200,49 +211,63 @@ impl Plans {
         if let Some(view) = fits(&self.newest) {
             return Ok(view);
         }
-        let number = version.revision;
-        let missing = |detail: String| Error::Damaged { place: format!("revision {number}"), detail };
-        if let Entry::Vacant(vacant) = self.earlier.entry(number) {
-            let revision = registry.revision_numbered(number).await?;
-            let revision =
-                revision.ok_or_else(|| missing("it is gone, and a view is still served by it".to_owned()))?;
-            vacant.insert(compile(&revision.files, number)?);
-        }
-        fits(&self.earlier[&number]).ok_or_else(|| {
-            missing(format!("it compiles to another version of view `{}` than {}", version.view, version.fingerprint))
-        })
+        let other =
+            || format!("it compiles to another version of view `{}` than {}", version.view, version.fingerprint);
+        fits(self.earlier(registry, version.revision).await?).ok_or_else(|| damaged(version.revision, other()))
     }
 
     /// See [`Catalogue::served`].
-    fn served(&self, versions: &[Version]) -> Plan {
-        let live = |name: &Name| {
-            let live = |it: &&Version| it.state == VersionState::Live && it.view.name == *name;
-            versions.iter().find(live).map(|version| &version.view)
-        };
-        let has = |feature: &FeatureRef| {
-            live(&feature.view).is_some_and(|view| view.features.iter().any(|it| it.name == feature.feature))
-        };
-        let service = |newest: &Arc<FeatureService>| {
-            let earlier = self.earlier.values().rev().filter_map(|plan| plan.service(newest.name.as_str()));
-            let mut all = std::iter::once(newest).chain(earlier);
-            all.find(|service| service.features.iter().all(has)).unwrap_or(newest).clone()
-        };
-        let newest = &self.newest;
-        Plan {
-            entities: newest.entities.clone(),
-            sources: newest.sources.clone(),
-            views: newest.views.iter().map(|view| live(&view.name).unwrap_or(view).clone()).collect(),
-            services: newest.services.iter().map(service).collect(),
+    async fn served(&mut self, registry: &dyn Registry, versions: &[Version]) -> Result<Plan, Error> {
+        let newest = self.newest.clone();
+        let mut services = Vec::with_capacity(newest.services.len());
+        for service in &newest.services {
+            services.push(self.service(registry, service, versions).await?);
         }
+        let served = |view: &Arc<ViewPlan>| live(versions, view.name.as_str()).unwrap_or(view).clone();
+        let views = newest.views.iter().map(served).collect();
+        Ok(Plan { entities: newest.entities.clone(), sources: newest.sources.clone(), views, services })
     }
+
+    /// As of the newest revision of which all is served; the newest itself where there is none since the service is new.
+    async fn service(
+        &mut self,
+        registry: &dyn Registry,
+        newest: &Arc<FeatureService>,
+        versions: &[Version],
+    ) -> Result<Arc<FeatureService>, Error> {
+        let is_served = |feature: &FeatureRef| {
+            live(versions, feature.view.as_str())
+                .is_some_and(|view| view.features.iter().any(|it| it.name == feature.feature))
+        };
+        let (mut service, mut revision) = (newest.clone(), self.number);
+        while !service.features.iter().all(is_served) {
+            revision -= 1;
+            let earlier = match self.earlier(registry, revision).await {
+                // Before the first one, or what a later release has become unable to read.
+                Err(Error::Damaged { .. }) => None,
+                plan => plan?.service(newest.name.as_str()),
+            };
+            let Some(earlier) = earlier else { return Ok(newest.clone()) };
+            service = earlier.clone();
+        }
+        Ok(service)
+    }
+}
+
+/// The version of a view that lookups read.
+fn live<'v>(versions: &'v [Version], view: &str) -> Option<&'v Arc<ViewPlan>> {
+    let live = |version: &&Version| version.state == VersionState::Live && version.view.name == *view;
+    versions.iter().find(live).map(|version| &version.view)
+}
+
+fn damaged(revision: u64, detail: impl Into<String>) -> Error {
+    Error::Damaged { place: format!("revision {revision}"), detail: detail.into() }
 }
 
 /// A revision of this registry, which a later release may have become unable to read.
 pub fn compile(files: &[SourceText], revision: u64) -> Result<Plan, Error> {
-    let definitions = definition::parse(files).map_err(|mistakes| Error::Damaged {
-        place: format!("revision {revision}"),
-        detail: format!("this release does not accept it: {}", mistakes[0]),
-    })?;
+    let definitions = definition::parse(files)
+        .map_err(|mistakes| damaged(revision, format!("this release does not accept it: {}", mistakes[0])))?;
     Ok(plan::compile(&definitions))
 }
 

@@ -179,6 +179,36 @@ fn service(catalogue: &Catalogue) -> (String, bool) {
 }
 
 #[tokio::test]
+async fn a_service_is_as_before_until_a_view_that_is_new_in_it_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = registry(&folder).await;
+    let catalogues = Catalogues::load(&*registry).await.expect("loads");
+    let (shared, view) = SHOP.split_at(SHOP.rfind("kind: feature_view").expect("a view"));
+    let view = view.replace("WINDOW", "1h");
+    let second = view.replace("activity", "browsing").replace("name: clicks,", "name: looks,");
+    let files = |views: &[&str], reads: &str| {
+        let service = format!("kind: feature_service\nname: models\nfeatures: [{reads}]\n");
+        let text = format!("{shared}{}\n---\n{service}", views.join("\n---\n"));
+        vec![SourceText { path: "shop.yaml".to_owned(), text }]
+    };
+    let promote = async |view: &str| {
+        let version = catalogues.current().plan.view(view).expect("it is declared").fingerprint;
+        registry.promote(version, 0, now()).await.expect("promotes");
+        catalogues.refresh(&*registry).await.expect("refreshes");
+    };
+    let served = || service(&catalogues.current()).0;
+    apply_to(&*registry, &catalogues, files(&[&view], "activity")).await;
+    promote("activity").await;
+    apply_to(&*registry, &catalogues, files(&[&view, &second], "activity, browsing")).await;
+    assert_eq!(served(), "activity:clicks_1h", "nothing of the new one is there");
+    // The service changes once more meanwhile: two revisions wait for the same view.
+    apply_to(&*registry, &catalogues, files(&[&view, &second], "browsing, activity")).await;
+    assert_eq!(served(), "activity:clicks_1h");
+    promote("browsing").await;
+    assert_eq!(served(), "browsing:looks_1h activity:clicks_1h");
+}
+
+#[tokio::test]
 async fn a_service_is_as_before_until_all_that_it_reads_is_served_and_again_after_a_rollback() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = registry(&folder).await;

@@ -42,9 +42,20 @@ features:
   - { name: last, aggregate: last, column: round }
 SPEND
 ---
+VISITS
 kind: feature_service
 name: model
-features: [tally]
+features: [READS]
+";
+
+/// A view that the new definitions have beside the other.
+const VISITS: &str = "
+kind: feature_view
+name: visits
+entity: user
+source: buys
+features: [{ name: visits, aggregate: count }]
+---
 ";
 
 const USERS: usize = 50;
@@ -61,17 +72,20 @@ const START: u64 = 1_767_268_800;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     Old,
-    /// Leaves odd rounds out, and has one more feature, which the service reads too.
+    /// Leaves odd rounds out, and has one more feature; the service reads it too, and a view that is new.
     New,
 }
 
 impl Version {
     fn definitions(self, topic: &str) -> String {
-        let (filter, spend) = match self {
-            Version::Old => ("", ""),
-            Version::New => ("where: price > 1.0", "  - { name: spend, aggregate: sum, column: price }"),
+        let parts = match self {
+            Version::Old => ["", "", "", "tally"],
+            Version::New => {
+                ["where: price > 1.0", "  - { name: spend, aggregate: sum, column: price }", VISITS, "tally, visits"]
+            }
         };
-        SHOP.replace("TOPIC", topic).replace("WHERE", filter).replace("SPEND", spend)
+        let given = ["WHERE", "SPEND", "VISITS", "READS"].into_iter().zip(parts);
+        given.fold(SHOP.replace("TOPIC", topic), |text, (place, part)| text.replace(place, part))
     }
 }
 
