@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::plan::{compile, explain};
 
+use crate::process::freshet;
 use crate::servers::address;
 
 fn bundled() -> Vec<SourceText> {
@@ -31,7 +32,7 @@ fn they_have_no_mistake_and_each_view_can_be_explained() {
 
 /// What an editor says of these files, by the schema that `freshet schema` prints.
 fn editor(folder: &Path, files: &[&str]) -> Result<(), String> {
-    let schema = Command::new(env!("CARGO_BIN_EXE_freshet")).arg("schema").output().expect("the binary was built");
+    let schema = freshet(["schema"]).output().expect("the binary was built");
     let path = folder.join("schema.json");
     std::fs::write(&path, schema.stdout).expect("written");
     // Beside the fuzzer there is a validator.

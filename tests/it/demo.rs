@@ -1,15 +1,13 @@
 //! The README's first command, to its end: what it says of itself has to be so.
 
-use std::process::Command;
+use crate::process::{freshet, run};
 
-#[test]
-fn the_demo_does_the_whole_job_on_real_events_and_finds_no_difference() {
+#[tokio::test]
+async fn the_demo_does_the_whole_job_on_real_events_and_finds_no_difference() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    demo.args(["demo", "--exit", "--listen", "127.0.0.1:0", "--data-dir", "demo"]).current_dir(folder.path());
-    let output = demo.env_remove("FRESHET_API_KEY").output().expect("the binary was built");
-    let (said, logged) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{said}{logged}", output.status);
+    let mut demo = freshet(["demo", "--exit", "--listen", "127.0.0.1:0", "--data-dir", "demo"]);
+    demo.current_dir(folder.path());
+    let said = run(demo).await.done();
     let steps = [
         "81342 events in ",
         ", 0 rejected:",
@@ -20,7 +18,7 @@ fn the_demo_does_the_whole_job_on_real_events_and_finds_no_difference() {
         " values compared, 0 different, 0 unchecked.",
     ];
     for step in steps {
-        assert!(said.contains(step), "`{step}` is missing of:\n{said}{logged}");
+        assert!(said.contains(step), "`{step}` is missing of:\n{said}");
     }
     assert!(folder.path().join("demo/training.parquet").exists());
 }

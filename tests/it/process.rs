@@ -1,9 +1,11 @@
-//! The real binary, serving a folder: to be killed at any moment, also before it answers.
+//! The real binary: a command that runs to its end, and a service of a folder, to be killed at any moment, also before
+//! it answers.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +14,49 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::http::Api;
+
+/// What a command that ran to its end said.
+#[derive(Debug)]
+pub struct Ran {
+    /// `None`: a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Out of reach of whoever runs the tests: their key, their service, their terminal.
+pub fn freshet<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
+    command.args(arguments).env_remove("FRESHET_API_KEY").env_remove("FRESHET_URL").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end, while other tasks go on.
+pub async fn run(mut command: Command) -> Ran {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
+    let Output { status, stdout, stderr } = output.expect("the program was built");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+impl Ran {
+    /// Standard output of a command that has to succeed.
+    pub fn done(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// Standard output as JSON, of a command that has to succeed.
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.done()).expect("it prints JSON")
+    }
+
+    /// Standard error of a command that has to end with this code.
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
 
 /// Log lines kept for the message of a failure.
 const LINES: usize = 40;
@@ -30,11 +75,11 @@ impl Process {
 
     /// The same in an environment that has these variables too.
     pub fn spawn_in(environment: &[(&str, &str)], folder: &Path, settings: &[&str]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-        command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        let mut command = freshet(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(folder);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.envs(environment.iter().copied());
-        command.env("FRESHET_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("FRESHET_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built");
         let stderr = child.stderr.take().expect("it is piped");
         let (found, serving) = oneshot::channel();

@@ -1,49 +1,47 @@
 //! What `freshet serve` says to settings that cannot work. No server is needed for that.
 
-use std::process::Command;
-
 use expect_test::{Expect, expect};
 
+use crate::process::{freshet, run};
+
 /// Arguments of `serve`, and what it says instead of serving.
-fn check(arguments: &[&str], expected: Expect) {
+async fn check(arguments: &[&str], expected: Expect) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    command.arg("serve").args(arguments).current_dir(folder.path());
-    let output = command.output().expect("the binary was built");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    expected.assert_eq(&String::from_utf8(output.stderr).expect("text"));
+    let mut command = freshet(["serve"]);
+    command.args(arguments).current_dir(folder.path());
+    expected.assert_eq(&run(command).await.failed(1));
 }
 
-#[test]
-fn a_role_that_is_none_is_named() {
+#[tokio::test]
+async fn a_role_that_is_none_is_named() {
     check(
         &["--roles", "api,worker"],
         expect![[r#"
             freshet: setting `roles` (from flag): `worker` is not a role: `api`, `stream` and `archive` are
         "#]],
-    );
+    )
+    .await;
 }
 
-#[test]
-fn roles_that_share_embedded_parts_are_told_what_to_set() {
+#[tokio::test]
+async fn roles_that_share_embedded_parts_are_told_what_to_set() {
     check(
         &["--roles", "stream", "--kafka", "k:9092", "--offline", "s3://bucket"],
         expect![[r#"
             freshet: setting `redis` is empty: a process with the roles `stream` shares it, and the embedded online store belongs to one process; name a Redis, such as `redis://redis-1:6379`
             setting `registry` is empty: a process with the roles `stream` shares it, and the SQLite registry belongs to one process; name a PostgreSQL, such as `postgres://freshet@db-1/freshet`
         "#]],
-    );
+    )
+    .await;
 }
 
-#[test]
-fn a_mistake_in_a_settings_file_names_that_file() {
+#[tokio::test]
+async fn a_mistake_in_a_settings_file_names_that_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("shop.yaml");
     std::fs::write(&file, "partitions: many\n").expect("written");
     let path = file.display().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    let output = command.args(["serve", "--config", &path]).output().expect("the binary was built");
-    let text = String::from_utf8(output.stderr).expect("text").replace(&path, "shop.yaml");
+    let text = run(freshet(["serve", "--config", &path])).await.failed(1).replace(&path, "shop.yaml");
     expect![[r#"
         freshet: setting `partitions` (from shop.yaml): `many` is not a whole number from 1 to 1024
     "#]]

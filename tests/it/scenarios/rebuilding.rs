@@ -2,13 +2,13 @@
 //! them up meanwhile sees nothing of it.
 
 use std::cell::Cell;
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use super::backend::{Backend, settle};
 use super::{ITEMS, USERS, tell};
 use crate::http::Api;
+use crate::process::{freshet, run};
 
 const CLICKS: u64 = 3_000;
 
@@ -37,13 +37,13 @@ async fn served(api: &Api) -> String {
 
 /// Runs the command to its end; view, generation and whether it is served, of each view.
 async fn rebuild(api: &Api) -> Vec<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    command.args(["rebuild", "--url", api.base(), "--output", "json"]);
-    let run = move || command.output().expect("the binary was built");
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await.expect("it does not panic");
-    assert!(status.success(), "{status}: {}", String::from_utf8_lossy(&stderr));
-    let rebuilt: Vec<Value> = serde_json::from_slice(&stdout).expect("it prints JSON");
-    rebuilt.iter().map(|it| format!("{} {} {}", it["view"], it["generation"], it["served"])).collect()
+    let rebuilt = run(freshet(["rebuild", "--url", api.base(), "--output", "json"])).await.json();
+    rebuilt
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| format!("{} {} {}", it["view"], it["generation"], it["served"]))
+        .collect()
 }
 
 /// Looks up, without end, and lets a click of somebody else come in before each lookup.

@@ -1,7 +1,7 @@
 //! Keys, what each of them may do, and the audit log.
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use expect_test::expect;
 use freshet::app::App;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{SHOP, Service, config, problem, start, start_with, until};
 use crate::http::{Answer, Api};
+use crate::process::{Ran, freshet, run};
 
 const KEYS: &str = "/v1/keys";
 
@@ -326,8 +327,8 @@ async fn url_in(log: &Path) -> String {
 async fn no_line_of_the_log_holds_a_key_however_much_is_logged() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("service.txt");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    let mut command = freshet(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(folder.path());
     let file = std::fs::File::create(&log).expect("created");
     let service = Running(command.env("FRESHET_LOG", "trace").stderr(file).spawn().expect("the binary was built"));
     let api = Api::new(&url_in(&log).await);
@@ -399,37 +400,33 @@ async fn a_project_without_keys_is_served_beyond_loopback_only_where_that_is_ask
     app.stop().await.expect("it stops cleanly");
 }
 
-/// Standard output of a command that has to succeed, or standard error of one that has to fail.
-async fn freshet(arguments: &[&str], key: Option<&str>) -> Result<String, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    command.args(arguments).env_remove("FRESHET_API_KEY").envs(key.map(|key| ("FRESHET_API_KEY", key)));
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
-    let output = output.expect("the binary was built");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text").trim().to_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+async fn run_with(key: Option<&str>, arguments: &[&str]) -> Ran {
+    let mut command = freshet(arguments);
+    command.envs(key.map(|key| ("FRESHET_API_KEY", key)));
+    run(command).await
 }
 
 #[tokio::test]
 async fn commands_make_list_and_revoke_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let data_dir = folder.path().display().to_string();
-    let first = freshet(&["keys", "create", "ops", "--scope", "admin", "--local", "--data-dir", &data_dir], None).await;
-    let first = first.expect("made");
+    let first = ["keys", "create", "ops", "--scope", "admin", "--local", "--data-dir", &data_dir];
+    let first = run_with(None, &first).await.done().trim().to_owned();
     let (app, api) = start(folder.path()).await;
     let url = app.url();
-    assert_eq!(freshet(&["ready", "--url", &url], None).await.as_deref(), Ok("ready"), "health checks have no key");
+    assert_eq!(run_with(None, &["ready", "--url", &url]).await.done(), "ready\n", "health checks have no key");
     let ranker = ["keys", "create", "ranker", "--scope", "read,ingest", "--service", "shelf", "--url", &url];
-    let refused = freshet(&ranker, None).await.expect_err("without a key");
+    let refused = run_with(None, &ranker).await.failed(1);
     assert!(refused.contains("the call needs an API key"), "{refused}");
-    let ranker = freshet(&ranker, Some(&first)).await.expect("made");
+    let ranker = run_with(Some(&first), &ranker).await.done().trim().to_owned();
     assert_eq!(api.with_key(&ranker).get("/v1/status").await.status, 200);
-    let listed = freshet(&["keys", "list", "--url", &url], Some(&first)).await.expect("listed");
+    let listed = run_with(Some(&first), &["keys", "list", "--url", &url]).await.done();
     let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[1][..4], [id_of(&ranker), "ranker", "read,", "ingest"], "{listed}");
     assert_eq!(rows[2][..3], [id_of(&first), "ops", "admin"], "{listed}");
-    freshet(&["keys", "revoke", id_of(&ranker), "--url", &url], Some(&first)).await.expect("revoked");
+    run_with(Some(&first), &["keys", "revoke", id_of(&ranker), "--url", &url]).await.done();
     assert_eq!(api.with_key(&ranker).get("/v1/status").await.status, 401);
     app.stop().await.expect("it stops cleanly");
-    let gone = freshet(&["ready", "--url", &url], None).await.expect_err("nobody is there");
+    let gone = run_with(None, &["ready", "--url", &url]).await.failed(1);
     assert!(gone.contains("no service answers"), "{gone}");
 }

@@ -4,6 +4,7 @@ use expect_test::expect;
 use serde_json::{Value, json};
 
 use super::{SHOP, Service, pretty, problem, until};
+use crate::process::{Ran, freshet, run};
 
 const PLAN: &str = "/v1/definitions/plan";
 const APPLY: &str = "/v1/definitions/apply";
@@ -374,34 +375,26 @@ async fn what_was_applied_is_served_again_after_a_restart() {
 #[tokio::test]
 async fn commands_apply_what_takes_nothing_away_and_ask_before_the_rest() {
     let shop = Service::shop().await;
-    let url = shop.app.url();
-    let run = async |command: &str, yaml: &str, more: &[&str]| {
+    let run_with = async |command: &str, yaml: &str, more: &[&str]| {
         let path = shop.folder.path().join("shop.yaml");
         std::fs::write(&path, yaml).expect("written");
-        let mut freshet = std::process::Command::new(env!("CARGO_BIN_EXE_freshet"));
-        freshet.arg(command).arg(&path).args(more).env("FRESHET_URL", &url).stdin(std::process::Stdio::null());
-        let output = tokio::task::spawn_blocking(move || freshet.output()).await.expect("no panic");
-        let output = output.expect("the binary was built");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        let mut command = freshet([command, "--url", shop.api.base()]);
+        command.arg(&path).args(more);
+        run(command).await
     };
     let more = format!("{SHOP}---\nkind: feature_service\nname: shop_window\nfeatures: [popularity]\n");
-    let (code, said, _) = run("apply", &more, &[]).await;
-    assert_eq!((code, said.as_str()), (Some(0), "+ feature service `shop_window`: new\napplied as revision 2\n",));
-    let (code, said, why) = run("apply", SHOP, &[]).await;
-    assert_eq!(code, Some(2), "{said}{why}");
-    assert!(said.contains("breaks: calls that name it fail") && why.contains("give `--yes`"), "{said}{why}");
+    let said = run_with("apply", &more, &[]).await.done();
+    assert_eq!(said, "+ feature service `shop_window`: new\napplied as revision 2\n");
+    let Ran { code, stdout, stderr } = run_with("apply", SHOP, &[]).await;
+    assert_eq!(code, Some(2), "{stdout}{stderr}");
+    assert!(stdout.contains("breaks: calls that name it fail") && stderr.contains("give `--yes`"), "{stdout}{stderr}");
     assert_eq!(shop.api.get("/v1/definitions").await.json()["revision"], 2);
-    let (code, said, _) = run("apply", SHOP, &["--yes", "--output", "json"]).await;
-    assert_eq!((code, serde_json::from_str::<Value>(&said).expect("JSON")["revision"].clone()), (Some(0), json!(3)));
+    assert_eq!(run_with("apply", SHOP, &["--yes", "--output", "json"]).await.json()["revision"], 3);
     let narrowed = SHOP.replace("{ name: price, type: float64 }", "{ name: price, type: float64, required: true }");
     for command in ["plan", "apply"] {
-        let (code, said, _) = run(command, &narrowed, &[]).await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(
-            said.contains("! source `clicks`: the field `price` was optional") && said.contains("help: "),
-            "{said}"
-        );
+        let Ran { code, stdout: said, .. } = run_with(command, &narrowed, &[]).await;
+        let is_told = said.contains("! source `clicks`: the field `price` was optional") && said.contains("help: ");
+        assert!(code == Some(1) && is_told, "{code:?}: {said}");
     }
     shop.stop().await;
 }

@@ -1,11 +1,10 @@
 //! `/v1/explain`, and `freshet inspect` beside it.
 
-use std::process::Command;
-
 use expect_test::expect;
 use serde_json::Value;
 
 use super::{Service, pretty, problem};
+use crate::process::{freshet, run};
 
 /// Ten years, so that the clicks are within it for as long as this test is run.
 const RECENT: &str = "---
@@ -202,14 +201,8 @@ async fn what_cannot_be_explained_is_told_why() {
 #[tokio::test]
 async fn inspect_prints_a_line_for_each_tile() {
     let shop = shop().await;
-    let url = shop.app.url();
-    let run = move || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-        command.args(["inspect", "recent:dearest_3650d", "user_id=u1", "--url", &url]).output().expect("it runs")
-    };
-    let output = tokio::task::spawn_blocking(run).await.expect("it does not panic");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("it prints text");
+    let command = freshet(["inspect", "recent:dearest_3650d", "user_id=u1", "--url", shop.api.base()]);
+    let text = run(command).await.done();
     for expected in ["recent:dearest_3650d = 2.5 (PRESENT): max(price) over 3650d", "2026-01-01T00:00:00Z", "head"] {
         assert!(text.contains(expected), "no `{expected}` in\n{text}");
     }

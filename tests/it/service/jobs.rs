@@ -1,12 +1,12 @@
 //! `/v1/training-sets`, `/v1/backfills` and `/v1/parity`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use expect_test::expect;
 use serde_json::{Value, json};
 
 use super::{CLICKS, SHOP, Service, problem, start_with, until};
+use crate::process::{freshet, run};
 
 const SETS: &str = "/v1/training-sets?service=recommender&label_time=bought_at";
 
@@ -122,13 +122,9 @@ async fn cut_by_command(shop: &Service, arguments: &[&str]) -> (String, Vec<u8>)
     let files = tempfile::tempdir().expect("a folder");
     let (spine, out) = (files.path().join("spine.csv"), files.path().join("set.parquet"));
     std::fs::write(&spine, SPINE).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
-    command.arg("training-set").args(arguments).arg("--spine").arg(&spine).arg("--out").arg(&out);
-    command.args(["--output", "json", "--url", shop.api.base()]).env_remove("FRESHET_API_KEY");
-    let run = move || command.output().expect("the command runs");
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await.expect("it does not panic");
-    assert!(status.success(), "{status}:\n{}", String::from_utf8_lossy(&stderr));
-    let job: Value = serde_json::from_slice(&stdout).expect("a job as JSON");
+    let mut command = freshet(["training-set", "--output", "json", "--url", shop.api.base()]);
+    command.args(arguments).arg("--spine").arg(&spine).arg("--out").arg(&out);
+    let job = run(command).await.json();
     (job["id"].as_str().expect("a job has an id").to_owned(), std::fs::read(out).expect("written"))
 }
 
