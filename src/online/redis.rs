@@ -36,6 +36,7 @@ use address::{Address, Redirections};
 use flush::Flush;
 use lane::{Acknowledged, Lane};
 use layout::{Generation, Keys};
+use nodes::Nodes;
 use scripts::{APPLY, CLAIM, COMPLETE, Fill};
 use terms::Terms;
 
@@ -44,6 +45,7 @@ mod failure;
 mod flush;
 mod lane;
 mod layout;
+mod nodes;
 mod removal;
 mod scripts;
 mod terms;
@@ -55,6 +57,8 @@ pub struct Redis {
     is_cluster: bool,
     /// A flush of some megabytes does not stand before lookups.
     reads: Lane,
+    /// Of a cluster, for reads that are of one shard.
+    nodes: Option<Nodes>,
     /// By shard, in turn.
     writes: Vec<Lane>,
     claims: Lane,
@@ -90,6 +94,7 @@ impl Redis {
         let terms = Terms { address: Address::parse(url)?, store: keys.store(), shards: options.shards, patience };
         let is_cluster = terms.address.is_cluster();
         let terms = Arc::new(terms);
+        let nodes = is_cluster.then(|| Nodes::new(terms.clone(), keys.slots()));
         terms.warn_of_loss(&mut terms.connect(Redirections::Followed).await?).await;
         let lane = |redirections| Lane::new(terms.clone(), redirections);
         let wait = Acknowledged { replicas: options.wait, limit: options.wait_limit };
@@ -99,6 +104,7 @@ impl Redis {
             keys,
             is_cluster,
             reads: lane(Redirections::Followed),
+            nodes,
             writes: (0..writes).map(|_| lane(Redirections::Followed)).collect(),
             claims: lane(Redirections::Refused),
             wait,
@@ -147,11 +153,24 @@ impl Redis {
         Ok(found.into_iter().map(|(_, found)| found).collect())
     }
 
+    /// In a cluster all of it is of `shard`.
+    async fn at_once(&self, shard: Shard, commands: Pipeline) -> Result<Vec<Value>, Error> {
+        let of_its_node = match &self.nodes {
+            Some(nodes) => nodes.at_once(shard, &commands).await?,
+            None => None,
+        };
+        match of_its_node {
+            Some(values) => Ok(values),
+            None => self.reads.at_once(&commands).await,
+        }
+    }
+
     /// In one transaction, which in a cluster is of one shard.
     async fn rows_at_once(&self, rows: &[Wanted], ids: Ids) -> Result<Vec<Found>, Error> {
         let mut places: Vec<(Shard, Fingerprint)> = rows.iter().map(|row| (row.shard, row.version)).collect();
         places.dedup();
         let mut commands = Pipeline::with_capacity(places.len() + 2 * rows.len());
+        commands.atomic();
         for (shard, version) in &places {
             commands.cmd("HGETALL").arg(self.keys.control(*version, *shard));
         }
@@ -161,7 +180,7 @@ impl Redis {
                 commands.cmd("HGETALL").arg(self.keys.ids(*version, *shard, entity));
             }
         }
-        let mut answers = self.reads.at_once(commands).await?.into_iter();
+        let mut answers = self.at_once(rows[0].shard, commands).await?.into_iter();
         let mut controls: HashMap<(Shard, Fingerprint), (Arc<Control>, Option<Generation>)> = HashMap::new();
         for (place, fields) in places.into_iter().zip(answers.by_ref()) {
             let (control, generation) = layout::decode_control(fields).ok_or_else(|| self.damaged("a control"))?;

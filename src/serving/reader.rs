@@ -1,6 +1,6 @@
 //! Reads of the online store on behalf of lookups: none waits for longer than it may, and none is sent to a store that
 //! has been failing, but for a trial now and then. Where shards fail by themselves, each has a breaker of its own, and
-//! they are tried one after the other: a client that looks for a node which is away answers nobody else meanwhile.
+//! they are tried one after the other: a trial of what is away holds up the lookup that makes it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

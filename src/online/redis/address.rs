@@ -12,7 +12,8 @@ use redis::cluster::ClusterClientBuilder;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisFuture,
+    RedisResult, Value,
 };
 
 use crate::online::Error;
@@ -27,6 +28,8 @@ enum Nodes {
     One(Box<ConnectionInfo>),
     /// Some of a cluster; they know the others.
     Cluster(Vec<ConnectionInfo>),
+    /// One of a cluster, and nothing but that.
+    OneOfCluster(Box<ConnectionInfo>),
 }
 
 /// Who follows a cluster's redirections, and sends again what a node refused for now.
@@ -85,9 +88,38 @@ impl Address {
         matches!(self.nodes, Nodes::Cluster(_))
     }
 
+    /// Whether it leads to one node of a cluster.
+    pub fn is_node(&self) -> bool {
+        matches!(self.nodes, Nodes::OneOfCluster(_))
+    }
+
+    /// Hosts and ports of the nodes that it names.
+    pub fn nodes(&self) -> Vec<(String, u16)> {
+        let nodes = match &self.nodes {
+            Nodes::One(node) | Nodes::OneOfCluster(node) => std::slice::from_ref(&**node),
+            Nodes::Cluster(nodes) => nodes,
+        };
+        nodes.iter().filter_map(|node| host_and_port(node.addr())).collect()
+    }
+
+    /// A node of this cluster, on the terms of the others.
+    pub fn of_node(&self, host: &str, port: u16) -> Address {
+        let Nodes::Cluster(nodes) = &self.nodes else { unreachable!("a single server has no nodes") };
+        let other = &nodes[0];
+        let address = match other.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                let (host, insecure, tls_params) = (host.to_owned(), *insecure, tls_params.clone());
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        };
+        let place = format!("{} (node {host}:{port})", self.place);
+        Address { place, nodes: Nodes::OneOfCluster(Box::new(other.clone().set_addr(address))) }
+    }
+
     pub async fn connect(&self, redirections: Redirections, patience: Duration) -> RedisResult<Connection> {
         match &self.nodes {
-            Nodes::One(node) => {
+            Nodes::One(node) | Nodes::OneOfCluster(node) => {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECT))
                     .set_response_timeout(Some(patience))
@@ -161,6 +193,13 @@ impl ConnectionLike for Connection {
     }
 }
 
+fn host_and_port(address: &ConnectionAddr) -> Option<(String, u16)> {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+        _ => None,
+    }
+}
+
 fn without_login(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://{hosts}"),
@@ -175,7 +214,7 @@ mod tests {
     fn place(url: &str) -> Result<(String, usize), String> {
         let address = Address::parse(url).map_err(|error| error.to_string())?;
         let count = match &address.nodes {
-            Nodes::One(_) => 1,
+            Nodes::One(_) | Nodes::OneOfCluster(_) => 1,
             Nodes::Cluster(nodes) => nodes.len(),
         };
         Ok((address.place, count))

@@ -77,11 +77,20 @@ impl Lane {
         self.judge(&turn, answer)
     }
 
-    /// All of the commands at one instant, their keys being of one shard.
-    pub async fn at_once(&self, mut commands: Pipeline) -> Result<Vec<Value>, Error> {
+    /// The commands of one transaction, their keys being of one shard.
+    pub async fn at_once(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
         let mut turn = self.turn().await?;
-        let answer = commands.atomic().query_async(&mut turn.live.connection).await;
+        let answer = commands.query_async(&mut turn.live.connection).await;
         self.judge(&turn, answer)
+    }
+
+    /// The same. `None`: the server refused them, whatever its reason.
+    pub async fn at_once_or_refused(&self, commands: &Pipeline) -> Result<Option<Vec<Value>>, Error> {
+        let mut turn = self.turn().await?;
+        let answer: RedisResult<Vec<Value>> = commands.query_async(&mut turn.live.connection).await;
+        let is_refused = answer.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Server(_)));
+        let values = self.judge(&turn, answer);
+        if is_refused { Ok(None) } else { values.map(Some) }
     }
 
     /// Runs a script, and waits until enough replicas have what it wrote; if too few have it in time, the outcome is

@@ -27,6 +27,7 @@
 use std::collections::BTreeMap;
 
 use redis::Value;
+use redis::cluster_routing::Slot;
 
 use crate::kernel::codec::Image;
 use crate::kernel::key::{EntityKey, PartId, Shard};
@@ -53,6 +54,13 @@ impl Keys {
 
     pub fn shards(&self) -> u16 {
         self.tags.len() as u16
+    }
+
+    /// Of each shard, in a cluster.
+    pub fn slots(&self) -> Vec<u16> {
+        let number =
+            |slot: Slot| (0..).find(|number| Slot::new(*number) == Some(slot)).expect("each slot has a number");
+        self.tags.iter().map(Slot::for_key).map(number).collect()
     }
 
     pub fn store(&self) -> String {

@@ -27,9 +27,18 @@ impl Terms {
         &self.address.place
     }
 
+    /// Of one node of the cluster that these are for.
+    pub fn of_node(&self, host: &str, port: u16) -> Terms {
+        Terms { address: self.address.of_node(host, port), store: self.store.clone(), ..*self }
+    }
+
+    /// Connects, and checks what is connected to; one node of a cluster was, with the others.
     pub async fn connect(&self, redirections: Redirections) -> Result<Connection, Error> {
         let failed = |error| failure::of_connecting(self.place(), &error);
         let mut connection = self.address.connect(redirections, self.patience).await.map_err(failed)?;
+        if self.address.is_node() {
+            return Ok(connection);
+        }
         for (node, answer) in connection.each_primary(cmd("INFO").arg("everything")).await.map_err(failed)? {
             let text: String = redis::from_redis_value(answer).map_err(|error| failed(error.into()))?;
             self.check(&node, &Info(&text))?;

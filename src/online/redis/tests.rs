@@ -11,6 +11,7 @@ use crate::online::conformance::{self, Expiring};
 use cutting::{Cut, CuttingProxy};
 use server::Server;
 
+mod away;
 mod cutting;
 mod failover;
 mod server;

@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::{env, thread};
 
-use redis::cmd;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use redis::{Cmd, Value, cmd};
 use tempfile::TempDir;
 
 /// The URL of a server that tests share.
@@ -62,13 +64,31 @@ impl Server {
     }
 
     pub async fn promote(&self) {
-        let client = redis::Client::open(self.url()).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
-        let promoted = cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut connection).await;
-        promoted.expect("promoted");
+        self.ask(cmd("REPLICAOF").arg("NO").arg("ONE")).await;
     }
 
-    fn kill(&mut self) {
+    /// On a connection of its own.
+    pub async fn ask(&self, command: &Cmd) -> Value {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        command.query_async(&mut connection).await.expect("answered")
+    }
+
+    /// Its connections stand, and it says nothing any more.
+    pub fn fall_silent(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn speak_again(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.process.id().try_into().expect("an id of a process"));
+        signal::kill(id, signal).expect("it is our own");
+    }
+
+    pub fn kill(&mut self) {
         self.process.kill().expect("it is our own");
         self.process.wait().expect("it ended");
     }
@@ -103,7 +123,7 @@ fn drain(lines: impl Iterator<Item = std::io::Result<String>> + Send + 'static) 
     thread::spawn(move || lines.for_each(drop));
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }
