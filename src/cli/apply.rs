@@ -3,8 +3,11 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::cli::changes::{self, Paint};
 use crate::cli::client::{Body, Client};
@@ -15,6 +18,9 @@ use crate::kernel::definition::SourceText;
 
 /// The exit code of a command that was called in a way that it does not take.
 const WRONG_USE: u8 = 2;
+
+/// What has little to read is served within a second or two.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  freshet plan feature-defs/")]
@@ -37,6 +43,9 @@ pub(super) struct ApplyArguments {
     /// Without asking: also what changes values, or takes something away
     #[arg(long)]
     yes: bool,
+    /// Without waiting, for some seconds at most, until the views that it builds are served
+    #[arg(long)]
+    no_wait: bool,
 }
 
 pub(super) async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
@@ -87,7 +96,40 @@ async fn plan_ask_apply(client: &Client, files: &[SourceText], arguments: &Apply
         Format::Table => println!("applied as revision {}", applied["revision"]),
         Format::Json => println!("{}", output::json(&applied)),
     }
+    if !arguments.no_wait {
+        let waited = until_served(client, &applied).await;
+        let building = waited.context("it is applied, and whether it is served yet cannot be told")?;
+        if !building.is_empty() {
+            eprintln!("building {}: `freshet status` says how far", building.join(", "));
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until lookups see what an apply has built; what they do not see yet when that takes long.
+async fn until_served(client: &Client, applied: &Value) -> anyhow::Result<Vec<String>> {
+    let (deadline, mut pause) = (Instant::now() + PATIENCE, Duration::from_millis(20));
+    loop {
+        let building = building(applied, &client.get("/v1/definitions", &[]).await?);
+        if building.is_empty() || Instant::now() >= deadline {
+            return Ok(building);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Views that an apply has built, and that are not served by what is `listed`: by a replica, perhaps, that does not know
+/// of the apply yet.
+fn building(applied: &Value, listed: &Value) -> Vec<String> {
+    let knows = listed["revision"].as_u64() >= applied["revision"].as_u64();
+    let rows = || listed["definitions"].as_array().into_iter().flatten();
+    let is_served = |name: &Value| knows && !rows().any(|it| it["name"] == *name && it["state"] == "building");
+    let changes = applied["changes"].as_array().into_iter().flatten();
+    let is_built =
+        |it: &&Value| it["kind"] == "feature_view" && (it["change"] == "new" || it["change"] == "recomputed");
+    let built = changes.filter(is_built).map(|change| &change["name"]);
+    built.filter(|name| !is_served(name)).map(|name| format!("`{}`", output::cell(name))).collect()
 }
 
 pub(super) async fn planned(client: &Client, files: &[SourceText]) -> anyhow::Result<Value> {
@@ -131,4 +173,30 @@ fn consent(planned: &Value, yes: bool) -> anyhow::Result<Consent> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(if matches!(answer.trim(), "y" | "Y" | "yes") { Consent::Given } else { Consent::Refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_apply_is_waited_for_while_a_view_of_it_is_built_or_nobody_knows_of_it() {
+        let change = |change: &str, kind: &str, name: &str| json!({ "change": change, "kind": kind, "name": name });
+        let view = |change_word: &str, name: &str| change(change_word, "feature_view", name);
+        let changes = [
+            view("new", "visits"),
+            view("recomputed", "spend"),
+            view("described", "old"),
+            change("new", "entity", "user"),
+        ];
+        let applied = json!({ "revision": 4, "changes": changes });
+        let listed = |revision: u64, visits: &str| {
+            let view = |name: &str, state: &str| json!({ "kind": "feature_view", "name": name, "state": state });
+            json!({ "revision": revision,
+                    "definitions": [view("visits", visits), view("spend", "live"), view("old", "building"), { "name": "user" }] })
+        };
+        assert_eq!(building(&applied, &listed(4, "building")), ["`visits`"]);
+        assert_eq!(building(&applied, &listed(5, "live")), [""; 0]);
+        assert_eq!(building(&applied, &listed(3, "live")), ["`visits`", "`spend`"]);
+    }
 }
