@@ -4,6 +4,7 @@ mod access;
 mod answers;
 mod away;
 mod changes;
+mod commands;
 mod dead_letters;
 mod definitions;
 mod explain;
