@@ -12,7 +12,7 @@ use crate::kernel::time::EventTime;
 use crate::online::PartKey;
 use crate::stream::Ticket;
 use crate::stream::cache::{Address, BatchId, Slot};
-use crate::stream::partition::Partition;
+use crate::stream::partition::{Partition, Track};
 
 pub(super) struct Batch {
     pub id: BatchId,
@@ -53,6 +53,8 @@ pub(super) struct Place {
     /// Of the entity.
     hash: u64,
     part: PartId,
+    /// Its lane is not folded: lanes stay as they are while a batch of their partition waits.
+    pub is_lost: bool,
     /// Where its part is, once it is in memory.
     slot: Option<Slot>,
 }
@@ -70,14 +72,14 @@ impl Batch {
     pub fn prepare(id: BatchId, partition: &Partition, records: &[RawRecord], end: u64, shards: u16) -> Batch {
         let mut decoded: Vec<(&Arc<Source>, Decoded)> = Vec::new();
         let mut views = Vec::new();
-        for track in partition.tracks.values().filter(|track| track.smallest_folded() < end) {
+        for track in partition.tracks.values().filter(|track| track.smallest_folded().is_some_and(|it| it < end)) {
             let source = &track.view.source;
             let known = decoded.iter().position(|(other, _)| Arc::ptr_eq(other, source) || *other == source);
             let index = known.unwrap_or_else(|| {
                 decoded.push((source, decode(source, records)));
                 decoded.len() - 1
             });
-            views.push(Entering::new(&track.view, prepare(&track.view, &decoded[index].1.events), shards));
+            views.push(Entering::new(track, prepare(&track.view, &decoded[index].1.events), shards));
         }
         let events = decoded.iter().flat_map(|(_, decoded)| &decoded.events.events);
         Batch {
@@ -108,14 +110,14 @@ impl Batch {
     /// Where the record at `offset`, which is the next, will be folded.
     pub fn shards_at(&self, offset: u64) -> impl Iterator<Item = Shard> + '_ {
         let upcoming = self.views.iter().filter_map(Entering::upcoming);
-        upcoming.filter(move |place| place.offset == offset).map(|place| place.shard)
+        upcoming.filter(move |place| place.offset == offset && !place.is_lost).map(|place| place.shard)
     }
 
-    /// Asks `find` for each part that is not known to be in memory.
+    /// Asks `find` for each part that is folded into and not known to be in memory.
     pub fn find_parts(&mut self, mut find: impl FnMut(Address) -> Option<Slot>) {
         for entering in &mut self.views {
             for (place, entrant) in entering.entrants.iter_mut().zip(&entering.prepared.entrants) {
-                if place.slot.is_none() {
+                if place.slot.is_none() && !place.is_lost {
                     let Place { hash, part, .. } = *place;
                     place.slot = find(Address { version: entering.version, entity: &entrant.key, part, hash });
                 }
@@ -125,9 +127,9 @@ impl Batch {
 }
 
 impl Entering {
-    fn new(view: &Arc<ViewPlan>, prepared: Prepared, shards: u16) -> Entering {
-        let version = view.rows;
-        let place = |entrant: &Entrant| Place::new(entrant, shards);
+    fn new(track: &Track, prepared: Prepared, shards: u16) -> Entering {
+        let (view, version) = (&track.view, track.view.rows);
+        let place = |entrant: &Entrant| Place::new(entrant, track, shards);
         let entrants = prepared.entrants.iter().map(place).collect();
         Entering { version, view: view.clone(), prepared, counts: Counts::default(), entrants, next: 0 }
     }
@@ -149,15 +151,17 @@ impl Entering {
 }
 
 impl Place {
-    fn new(entrant: &Entrant, shards: u16) -> Place {
+    fn new(entrant: &Entrant, track: &Track, shards: u16) -> Place {
         let Origin::Log { offset, .. } = entrant.event.origin else {
             unreachable!("{:?} came out of a log record", entrant.event.origin)
         };
         let hash = entrant.key.hash();
-        Place { offset, shard: Shard::of_hash(hash, shards), hash, part: entrant.event.origin.part(), slot: None }
+        let shard = Shard::of_hash(hash, shards);
+        let is_lost = track.lanes[usize::from(shard.0)].is_lost();
+        Place { offset, shard, hash, part: entrant.event.origin.part(), is_lost, slot: None }
     }
 
-    /// Parts that a batch waits for are all here before its first record is folded.
+    /// Of one that is folded: parts that a batch waits for are all here before its first record is.
     pub fn slot(&self) -> Slot {
         self.slot.expect("a batch is folded once its parts are here, and they stay")
     }

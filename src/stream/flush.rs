@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::event_log::TopicPartition;
 use crate::kernel::key::{PartId, Shard};
 use crate::kernel::time::EventTime;
-use crate::online::{Advance, Applied, Claim, PartWrite, Position};
+use crate::online::{Advance, Applied, PartWrite, Position};
 use crate::stream::partition::{Hold, LaneId, Partition, Phase};
 use crate::stream::progress::Refusal;
 use crate::stream::shard::{Flight, Pace};
@@ -45,7 +45,8 @@ impl Worker {
 
     fn pace(&self) -> Pace {
         let Settings { flush_interval, behind_flush_interval, behind_records, .. } = self.settings;
-        let behind = |partition: &Partition| partition.is_read() && partition.lag() > behind_records;
+        let behind =
+            |partition: &Partition| partition.is_read() && partition.is_folded() && partition.lag() > behind_records;
         match self.partitions.values().any(behind) {
             true => Pace::Within(behind_flush_interval.max(flush_interval)),
             false => Pace::After(flush_interval),
@@ -112,7 +113,7 @@ impl Worker {
         flight.rows.iter().for_each(|row| self.cache.landed(&row.key));
         for advance in &flight.advances {
             if let Some(lane) = self.lane(lane_of(shard, advance))
-                && lane.hold == Hold::Held(advance.nonce)
+                && lane.hold.nonce() == Some(advance.nonce)
             {
                 lane.stored = advance.to;
             }
@@ -128,7 +129,7 @@ impl Worker {
         }
         for (advance, stored) in advances.iter().zip(stored) {
             let id = lane_of(shard, advance);
-            if self.lane(id).is_some_and(|lane| lane.hold == Hold::Held(advance.nonce)) {
+            if self.lane(id).is_some_and(|lane| lane.hold.nonce() == Some(advance.nonce)) {
                 lost.insert(id);
                 self.rewound_lanes += u64::from(Refusal::of(advance, *stored) == Some(Refusal::Rewound));
             }
@@ -165,23 +166,6 @@ impl Worker {
         if !refused.is_empty() && !std::mem::replace(&mut self.proving, true) {
             self.effects.push(Effect::ProveMembership);
         }
-    }
-
-    /// Below the cut of a seeding the store has lost some of its rows, in a failover or all at once, and nothing may be
-    /// folded on top of the others. The version is left to whoever builds it anew; the others of the partition go on.
-    pub(super) fn give_up_unseeded(&mut self, claim: &Claim, offset: u64) {
-        let unseeded = |partition: &&mut Partition| {
-            let track = partition.tracks.get(&claim.version);
-            partition.at.partition == claim.partition
-                && track.is_some_and(|track| offset < track.view.folded_from(claim.partition))
-        };
-        let Some(partition) = self.partitions.values_mut().find(unseeded) else { return };
-        partition.tracks.remove(&claim.version);
-        let (at, part) = (partition.at.clone(), partition.part());
-        if partition.is_read() {
-            self.halt(&at, Phase::Claiming);
-        }
-        self.forget(|key| key.part == part && key.version == claim.version);
     }
 
     /// Flushes what is to be released, and lets go of what is flushed. A call that is still under way would find the

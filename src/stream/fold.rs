@@ -259,10 +259,10 @@ fn fullness(shards: &Shards, settings: &Settings, batch: &Batch, offset: u64) ->
     batch.shards_at(offset).find(is_full).map(Full::Shard)
 }
 
-/// Returns by how much the unflushed bytes grew; `None` where the lane has the record already.
+/// Returns by how much the unflushed bytes grew; `None` where the lane has the record already, or takes none.
 fn fold_entrant(cache: &mut Cache, lane: &mut Lane, entering: &mut Entering, entrant: usize) -> Option<isize> {
     let place = entering.place(entrant);
-    if lane.folded > place.offset {
+    if place.is_lost || lane.folded > place.offset {
         return None;
     }
     let slot = place.slot();

@@ -76,8 +76,22 @@ pub(super) enum Hold {
     Unclaimed,
     Claiming(Ticket),
     Held(Nonce),
+    /// Ours, and not folded: it stands below the cut of a seeding, so the store has lost some of its rows, in a failover or
+    /// all at once, and nothing may be folded on top of the others. Left to whoever builds the version anew; where somebody
+    /// gives it its rows after all, the next look at where it stands is refused, and it is claimed again.
+    Lost(Nonce),
     /// A flush was refused: to be claimed again once membership is proven.
     Refused,
+}
+
+impl Hold {
+    /// By which the lane is ours.
+    pub fn nonce(self) -> Option<Nonce> {
+        match self {
+            Hold::Held(nonce) | Hold::Lost(nonce) => Some(nonce),
+            Hold::Unclaimed | Hold::Claiming(_) | Hold::Refused => None,
+        }
+    }
 }
 
 impl Partition {
@@ -116,10 +130,14 @@ impl Partition {
         self.held.end.saturating_sub(self.next)
     }
 
-    /// Whether it can be sought: all lanes are held, and there are some.
+    /// Whether all lanes are ours.
     pub fn is_claimed(&self) -> bool {
-        let held = |track: &Track| track.lanes.iter().all(|lane| matches!(lane.hold, Hold::Held(_)));
-        !self.tracks.is_empty() && self.tracks.values().all(held)
+        self.lanes().all(|lane| lane.hold.nonce().is_some())
+    }
+
+    /// Whether there is anything to read for.
+    pub fn is_folded(&self) -> bool {
+        self.lanes().any(|lane| !lane.is_lost())
     }
 
     /// Whether the store has all that was folded, or refused it.
@@ -129,23 +147,29 @@ impl Partition {
 
     /// Whether a claim is not answered yet.
     pub fn is_claiming(&self) -> bool {
-        let mut lanes = self.tracks.values().flat_map(|track| &track.lanes);
-        lanes.any(|lane| matches!(lane.hold, Hold::Claiming(_)))
+        self.lanes().any(|lane| matches!(lane.hold, Hold::Claiming(_)))
     }
 
     pub fn is_ahead(&self, shard: Shard) -> bool {
         self.tracks.values().any(|track| track.lanes[usize::from(shard.0)].is_ahead())
     }
 
-    /// Where reading has to start for every lane to miss nothing.
+    /// Where reading has to start for every lane that is folded to miss nothing.
     pub fn smallest_folded(&self) -> u64 {
-        self.tracks.values().map(Track::smallest_folded).min().unwrap_or(self.next)
+        self.tracks.values().filter_map(Track::smallest_folded).min().unwrap_or(self.next)
+    }
+
+    /// Records below are in the store, in every lane that is folded.
+    pub fn smallest_stored(&self) -> u64 {
+        let folded = self.lanes().filter(|lane| !lane.is_lost());
+        folded.map(|lane| lane.stored).min().unwrap_or(self.next)
     }
 
     /// Records below `offset` are folded into every lane that did not have them.
     pub fn advance(&mut self, offset: u64) {
         self.next = self.next.max(offset);
-        for lane in self.tracks.values_mut().flat_map(|track| &mut track.lanes) {
+        let lanes = self.tracks.values_mut().flat_map(|track| &mut track.lanes);
+        for lane in lanes.filter(|lane| !lane.is_lost()) {
             lane.folded = lane.folded.max(offset);
         }
     }
@@ -166,11 +190,27 @@ impl Partition {
             }
         }
     }
+
+    /// The answer to a claim that was made under `ticket`.
+    pub fn take(&mut self, shard: Shard, ticket: Ticket, claim: &Claim, nonce: Nonce, offset: u64) {
+        let Some(track) = self.tracks.get_mut(&claim.version) else { return };
+        let is_lost = offset < track.view.folded_from(self.at.partition);
+        let lane = &mut track.lanes[usize::from(shard.0)];
+        if lane.hold == Hold::Claiming(ticket) {
+            let hold = if is_lost { Hold::Lost(nonce) } else { Hold::Held(nonce) };
+            *lane = Lane { hold, stored: offset, folded: offset, unflushed: Vec::new() };
+        }
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.tracks.values().flat_map(|track| &track.lanes)
+    }
 }
 
 impl Track {
-    pub fn smallest_folded(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.folded).min().expect("a project has at least one shard")
+    /// `None`: the store lost rows of every shard.
+    pub fn smallest_folded(&self) -> Option<u64> {
+        self.lanes.iter().filter(|lane| !lane.is_lost()).map(|lane| lane.folded).min()
     }
 
     pub fn is_caught_up(&self) -> bool {
@@ -187,12 +227,15 @@ impl Lane {
         matches!(self.hold, Hold::Held(_)) && self.folded > self.stored
     }
 
+    /// Whether nothing may be folded into it.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.hold, Hold::Lost(_))
+    }
+
     /// The step from what is stored to what is folded, if we may take it. A step of nothing asks the store whether
     /// it still stands where we left it.
     pub fn step(&self, version: Fingerprint, partition: u32) -> Option<Advance> {
-        match self.hold {
-            Hold::Held(nonce) => Some(Advance { version, partition, nonce, from: self.stored, to: self.folded }),
-            _ => None,
-        }
+        let nonce = self.hold.nonce()?;
+        Some(Advance { version, partition, nonce, from: self.stored, to: self.folded })
     }
 }

@@ -52,7 +52,8 @@ pub enum Standing {
 pub struct PartitionProgress {
     /// The next record to read.
     pub folded: u64,
-    /// Records below are in the store, for every version.
+    /// Records below are in the store, for every version; but for shards of which the store lost seeded rows, which stand
+    /// still until the version is built anew.
     pub flushed: u64,
     /// The offset that the log's next record will get, as last heard.
     pub log_end: u64,

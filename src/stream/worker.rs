@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
 use crate::kernel::engine::Counts;
-use crate::kernel::key::{PartId, Shard};
+use crate::kernel::key::Shard;
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::kernel::time::EventTime;
@@ -97,8 +97,7 @@ impl Worker {
                 versions.entry(*version).or_default().caught_up.insert(partition.at.partition);
             }
         }
-        let is_claiming =
-            |partition: &Partition| matches!(partition.phase, Phase::Claiming) && !partition.tracks.is_empty();
+        let is_claiming = |partition: &Partition| matches!(partition.phase, Phase::Claiming) && !partition.is_claimed();
         let is_claiming = self.partitions.values().any(is_claiming);
         Progress {
             standing: if is_claiming { Standing::Claiming } else { Standing::Reading },
@@ -203,23 +202,20 @@ impl Worker {
     fn claimed(&mut self, ticket: Ticket, nonce: Nonce, offsets: &[u64]) {
         let Some((shard, claims)) = self.claiming.remove(&ticket) else { return };
         for (claim, offset) in claims.iter().zip(offsets) {
-            let id = LaneId { shard, version: claim.version, part: PartId::Partition(claim.partition) };
-            if let Some(lane) = self.lane(id)
-                && lane.hold == Hold::Claiming(ticket)
-            {
-                *lane = Lane { hold: Hold::Held(nonce), stored: *offset, folded: *offset, unflushed: Vec::new() };
-            }
-        }
-        for (claim, offset) in claims.iter().zip(offsets) {
-            self.give_up_unseeded(claim, *offset);
+            // A version is read from one topic, so others with a partition of this number do not have it.
+            let numbered = self.partitions.values_mut().filter(|it| it.at.partition == claim.partition);
+            numbered.for_each(|partition| partition.take(shard, ticket, claim, nonce, *offset));
         }
         self.open_claimed();
         self.release();
     }
 
-    /// Reads every partition whose last lane was just claimed, from the smallest offset that some lane needs.
+    /// Reads every partition whose last lane was just claimed, from the smallest offset that some lane needs; one of which
+    /// no lane needs any is left alone.
     fn open_claimed(&mut self) {
-        let claimed = |partition: &&Partition| matches!(partition.phase, Phase::Claiming) && partition.is_claimed();
+        let claimed = |partition: &&Partition| {
+            matches!(partition.phase, Phase::Claiming) && partition.is_claimed() && partition.is_folded()
+        };
         let ready: Vec<TopicPartition> = self.partitions.values().filter(claimed).map(|one| one.at.clone()).collect();
         for at in &ready {
             self.open(at);
@@ -321,10 +317,9 @@ impl Worker {
 }
 
 fn progress_of(partition: &Partition) -> PartitionProgress {
-    let stored = partition.tracks.values().flat_map(|track| &track.lanes).map(|lane| lane.stored);
     PartitionProgress {
         folded: partition.next,
-        flushed: stored.min().unwrap_or(partition.next),
+        flushed: partition.smallest_stored(),
         log_end: partition.held.end,
         record_time: partition.record_time,
         newest_event_time: partition.newest_event_time,

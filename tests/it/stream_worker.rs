@@ -106,7 +106,7 @@ impl Script {
                 self.hear(Signal::Assigned(vec![bounds(parsed(number) as u32, parsed(start)..parsed(end))]));
             }
             ["revoke", number] => self.hear(Signal::Revoked(vec![partition(parsed(number) as u32)])),
-            ["claimed", offset] => self.claimed(parsed(offset)),
+            ["claimed", ref offsets @ ..] => self.claimed(offsets),
             ["records", number, ref records @ ..] => {
                 let ticket = self.seeks[&(parsed(number) as u32)];
                 self.records(ticket, parsed(number) as u32, records);
@@ -138,6 +138,7 @@ impl Script {
                 self.hear(Signal::Tick(self.now));
             }
             ["release"] => self.hear(Signal::ReleaseAll),
+            ["progress"] => self.note_progress(),
             _ => panic!("`{step}` is not a step"),
         }
     }
@@ -193,9 +194,17 @@ impl Script {
         view.name.to_string()
     }
 
-    fn claimed(&mut self, offset: u64) {
+    fn note_progress(&mut self) {
+        let progress = self.worker.progress();
+        let flushed: Vec<u64> = progress.partitions.values().map(|partition| partition.flushed).collect();
+        writeln!(self.written, "  {:?}, flushed to {flushed:?}", progress.standing).expect("a string takes everything");
+    }
+
+    /// The offset of each shard; the last one is that of all further ones.
+    fn claimed(&mut self, offsets: &[&str]) {
         for (ticket, shard, claims) in std::mem::take(&mut self.claims) {
             self.nonces += 1;
+            let offset = parsed(offsets[usize::from(shard.0).min(offsets.len() - 1)]);
             let nonce = Nonce(self.nonces);
             for claim in &claims {
                 self.stored.insert((shard, claim.version), Position { nonce, offset });
@@ -261,7 +270,7 @@ fn what_was_seeded_is_folded_from_its_cut() {
 }
 
 #[test]
-fn nothing_is_folded_on_what_is_left_of_a_seeding_and_the_others_go_on() {
+fn nothing_is_folded_on_what_is_left_of_a_seeding_and_other_views_go_on() {
     check(
         1,
         Settings::default(),
@@ -278,16 +287,140 @@ fn nothing_is_folded_on_what_is_left_of_a_seeding_and_the_others_go_on() {
             > assign 0 0 9
               claim s0 clicks_of/0 recency/0
             > claimed 4
-              pause 0
               seek 0 to 4
-              resume 0
             > records 0 4:a
               load a
               pause 0
             > loaded
               resume 0
             > tick 100
-              apply s0 recency/0 4..5 +a
+              apply s0 clicks_of/0 4..4 recency/0 4..5 +a
+        "#]],
+    );
+}
+
+#[test]
+fn a_shard_that_lost_what_was_seeded_stands_still_and_the_others_of_the_view_go_on() {
+    check(
+        2,
+        Settings::default(),
+        "seed clicks_of 5
+         write clicks_of
+         assign 0 0 9
+         claimed 4 5
+         records 0 5:a 6:i 7:b 8:i
+         loaded
+         tick 100
+         done s0
+         done s1
+         progress
+         revoke 0",
+        expect![[r#"
+            > seed clicks_of 5
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+              claim s1 clicks_of/0
+            > claimed 4 5
+              seek 0 to 5
+            > records 0 5:a 6:i 7:b 8:i
+              load i
+              pause 0
+            > loaded
+              resume 0
+            > tick 100
+              apply s1 clicks_of/0 5..9 +i
+              apply s0 clicks_of/0 4..4
+            > done s0
+            > done s1
+            > progress
+              Reading, flushed to [9]
+            > revoke 0
+              pause 0
+              released 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_shard_that_has_all_of_its_seeding_again_is_folded_on() {
+    check(
+        2,
+        Settings::default(),
+        "seed clicks_of 5
+         write clicks_of
+         assign 0 0 9
+         claimed 4 7
+         tick 100
+         refused s0 nonce
+         done s1
+         progress
+         member yes
+         claimed 5
+         progress",
+        expect![[r#"
+            > seed clicks_of 5
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+              claim s1 clicks_of/0
+            > claimed 4 7
+              seek 0 to 7
+            > tick 100
+              apply s0 clicks_of/0 4..4
+              apply s1 clicks_of/0 7..7
+            > refused s0 nonce
+              pause 0
+              prove membership
+            > done s1
+            > progress
+              Claiming, flushed to [4]
+            > member yes
+              claim s0 clicks_of/0
+            > claimed 5
+              seek 0 to 5
+              resume 0
+            > progress
+              Reading, flushed to [5]
+        "#]],
+    );
+}
+
+#[test]
+fn a_partition_of_which_every_shard_lost_what_was_seeded_is_not_read_and_holds_nobody_up() {
+    check(
+        1,
+        Settings::default(),
+        "seed clicks_of 5
+         write clicks_of
+         assign 0 0 9
+         claimed 0
+         progress
+         tick 100
+         done s0
+         write clicks_of recency
+         claimed 0
+         revoke 0",
+        expect![[r#"
+            > seed clicks_of 5
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 0
+            > progress
+              Reading, flushed to [0]
+            > tick 100
+              apply s0 clicks_of/0 0..0
+            > done s0
+            > write clicks_of recency
+              pause 0
+              claim s0 recency/0
+            > claimed 0
+              seek 0 to 0
+              resume 0
+            > revoke 0
+              pause 0
+              released 0
         "#]],
     );
 }
