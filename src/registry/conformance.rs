@@ -1,15 +1,16 @@
 //! What any registry must do, whatever its backend: the contract of the module as tests.
 
 mod access;
+mod jobs;
 mod rollbacks;
-
-use serde_json::json;
 
 use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Error, Job, JobState, Offsets, Registry, Replay, Seed, VersionState};
+use crate::registry::{Error, Offsets, Registry, Replay, Seed, VersionState};
+
+pub use jobs::running_job;
 
 /// `open` opens the same registry for a project each time; each test takes projects of its own.
 pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
@@ -31,12 +32,15 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     a_generation_that_was_given_up_is_not_promoted(&*open("gives_up").await).await;
     rows_that_nobody_uses_are_retired_until_they_are_removed(&*open("retires").await).await;
     a_generation_is_seeded_up_to_the_cut_that_was_decided_first(&*open("seeds").await, &*open("seeds").await).await;
+    rows_that_are_of_no_use_are_replaced_once(&*open("replaced").await, &*open("replaced").await).await;
     the_newest_replay_of_a_source_and_a_mark_counts(&*open("replays").await, &*open("replays").await).await;
     each_apply_and_promotion_is_counted(&*open("changes").await, &*open("changes").await).await;
-    jobs_read_back_the_newest_first(&*open("jobs").await).await;
-    a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
-    a_job_that_was_left_behind_is_taken_up_once(&*open("taken").await).await;
-    an_owner_hears_which_of_its_jobs_are_to_stop(&*open("stops").await).await;
+    jobs::jobs_read_back_the_newest_first(&*open("jobs").await).await;
+    jobs::a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(&*open("leases").await).await;
+    jobs::a_job_that_was_left_behind_is_taken_up_once(&*open("taken").await).await;
+    jobs::who_lost_a_job_cannot_end_it(&*open("lost").await).await;
+    jobs::a_job_that_has_ended_is_begun_again_by_one(&*open("again").await).await;
+    jobs::an_owner_hears_which_of_its_jobs_are_to_stop(&*open("stops").await).await;
     access::keys_read_back_the_newest_first_and_revoked_ones_stay(&*open("keys").await, &*open("keys").await).await;
     access::each_change_of_keys_is_counted(&*open("key_changes").await, &*open("key_changes").await).await;
     access::a_key_of_one_project_is_nothing_in_another(&*open("ours").await, &*open("theirs").await).await;
@@ -205,6 +209,32 @@ async fn a_generation_is_seeded_up_to_the_cut_that_was_decided_first(registry: &
     assert_eq!(seeds().await[..2], [(1, 0, Seed::Done(first)), (1, 1, Seed::Undecided)]);
 }
 
+async fn rows_that_are_of_no_use_are_replaced_once(registry: &dyn Registry, another: &dyn Registry) {
+    let replace = async |registry: &dyn Registry, version: u64, generation, seed: &Seed| {
+        registry.replace_rows(Fingerprint(version), generation, seed, at(20)).await.expect("answers")
+    };
+    let seed_of =
+        async |generation| -> Seed { another.seeds().await.expect("answers")[&(Fingerprint(1), generation)].clone() };
+    let cut = Offsets::from([(0, 7)]);
+    apply(registry, 0, &[("v", 1)]).await;
+    assert!(!replace(registry, 1, 1, &Seed::Undecided).await, "there is no such generation");
+    assert!(!replace(registry, 2, 0, &Seed::Undecided).await, "nor such a version");
+    let changes = registry.changes().await.expect("answers");
+    assert!(replace(registry, 1, 0, &Seed::Done(Offsets::new())).await);
+    assert!(another.changes().await.expect("answers") > changes);
+    assert!(!replace(another, 1, 0, &Seed::Undecided).await, "somebody was first");
+    assert_eq!((generations(registry).await, seed_of(1).await), (vec![(1, 1, None)], Seed::Done(Offsets::new())));
+    registry.promote(Fingerprint(1), 1, at(21)).await.expect("answers");
+    assert!(replace(registry, 1, 1, &Seed::Undecided).await);
+    assert!(!replace(another, 1, 1, &Seed::Undecided).await, "one is built beside it");
+    assert_eq!((generations(registry).await, seed_of(2).await), (vec![(1, 1, Some(2))], Seed::Undecided));
+    assert!(replace(another, 1, 2, &Seed::Begun(cut.clone())).await, "in place of what is built beside it");
+    assert!(!replace(registry, 1, 2, &Seed::Undecided).await);
+    assert_eq!((generations(registry).await, seed_of(3).await), (vec![(1, 1, Some(3))], Seed::Begun(cut)));
+    apply(registry, 1, &[]).await;
+    assert!(!replace(registry, 1, 3, &Seed::Undecided).await, "nobody needs it");
+}
+
 async fn the_newest_replay_of_a_source_and_a_mark_counts(registry: &dyn Registry, reopened: &dyn Registry) {
     let replay = |decoding: u64, ends: &[u64], by: &str| Replay {
         source: name("clicks"),
@@ -237,95 +267,6 @@ async fn each_apply_and_promotion_is_counted(registry: &dyn Registry, reopened: 
     assert!(!moved().await, "neither what was refused nor a job");
 }
 
-async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
-    let job = |id: &str, kind: &str, created: i64| Job {
-        kind: kind.to_owned(),
-        created_at: at(created),
-        ..running_job(id, "me")
-    };
-    for (id, kind, created) in [("a", "backfill", 1), ("b", "training_set", 2), ("c", "backfill", 3)] {
-        registry.put_job(&job(id, kind, created)).await.expect("written");
-    }
-    let done = Job {
-        state: JobState::Done,
-        progress: 1.0,
-        result: Some(json!([1])),
-        error: Some("none to speak of".to_owned()),
-        finished_at: Some(at(9)),
-        ..job("a", "backfill", 1)
-    };
-    // As often as any backend has connections: each prepares statements by what it sees first.
-    for _ in 0..8 {
-        registry.put_job(&job("b", "training_set", 2)).await.expect("written");
-        registry.put_job(&done).await.expect("written");
-    }
-    assert_eq!(registry.job("a").await.expect("answers"), Some(done));
-    let ids = async |kind, limit| -> String {
-        registry.jobs(kind, limit).await.expect("answers").iter().map(|job| job.id.as_str()).collect()
-    };
-    assert_eq!(ids(None, 10).await, "cba");
-    assert_eq!(ids(Some("backfill"), 10).await, "ca");
-    assert_eq!(ids(None, 2).await, "cb");
-    assert_eq!(ids(Some("other"), 10).await, "");
-}
-
-async fn a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(registry: &dyn Registry) {
-    for (id, owner) in [("a", "alive"), ("d", "dead"), ("n", "never heard of")] {
-        registry.put_job(&running_job(id, owner)).await.expect("written");
-    }
-    let ended = Job { state: JobState::Cancelled, ..running_job("e", "dead") };
-    registry.put_job(&ended).await.expect("written");
-    let abandoned = async || registry.fail_abandoned("gone", at(40)).await.expect("answers");
-    renew(registry, "alive", Micros::HOUR).await;
-    renew(registry, "dead", Micros::HOUR).await;
-    assert_eq!(abandoned().await, ["n"]);
-    renew(registry, "dead", Micros::new(-1)).await;
-    assert_eq!(abandoned().await, ["d"]);
-    assert_eq!(abandoned().await, Vec::<String>::new());
-    let failed = registry.job("d").await.expect("answers").expect("known");
-    assert_eq!(
-        (failed.state, failed.error.as_deref(), failed.finished_at),
-        (JobState::Failed, Some("gone"), Some(at(40)))
-    );
-    assert_eq!(registry.job("a").await.expect("answers"), Some(running_job("a", "alive")));
-    assert_eq!(registry.job("e").await.expect("answers"), Some(ended));
-}
-
-async fn a_job_that_was_left_behind_is_taken_up_once(registry: &dyn Registry) {
-    let kind = running_job("a", "alive").kind;
-    for (id, owner) in [("a", "alive"), ("d", "dead")] {
-        registry.put_job(&running_job(id, owner)).await.expect("written");
-    }
-    registry.put_job(&Job { kind: "other".to_owned(), ..running_job("o", "dead") }).await.expect("written");
-    renew(registry, "alive", Micros::HOUR).await;
-    renew(registry, "next", Micros::HOUR).await;
-    let taken = async |owner| registry.take_abandoned(&kind, owner).await.expect("answers");
-    assert_eq!(taken("next").await, ["d"]);
-    assert_eq!(taken("alive").await, Vec::<String>::new());
-    assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
-    assert_eq!(registry.fail_abandoned("gone", at(40)).await.expect("answers"), ["o"]);
-}
-
-async fn an_owner_hears_which_of_its_jobs_are_to_stop(registry: &dyn Registry) {
-    for (id, owner) in [("a", "me"), ("b", "me"), ("c", "me"), ("d", "another")] {
-        registry.put_job(&running_job(id, owner)).await.expect("written");
-    }
-    let done = Job { state: JobState::Done, ..running_job("c", "me") };
-    registry.put_job(&done).await.expect("written");
-    for id in ["a", "c", "d", "unknown"] {
-        registry.ask_to_stop(id).await.expect("answers");
-    }
-    let progress = [("b".to_owned(), 0.75), ("c".to_owned(), 0.75)];
-    assert_eq!(registry.renew("me", Micros::HOUR, &progress).await.expect("answers"), ["a"]);
-    let b = registry.job("b").await.expect("answers").expect("known");
-    assert_eq!((b.progress, b.state), (0.75, JobState::Running));
-    assert_eq!(registry.job("c").await.expect("answers"), Some(done), "what has ended stays as it ended");
-}
-
-async fn renew(registry: &dyn Registry, owner: &str, lease: Micros) {
-    registry.renew(owner, lease, &[]).await.expect("renewed");
-}
-
 async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Registry) {
     one.shards(8).await.expect("answers");
     apply(one, 0, &[("v", 1)]).await;
@@ -337,21 +278,6 @@ async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Regist
 }
 
 /// A backfill that `owner` began.
-pub fn running_job(id: &str, owner: &str) -> Job {
-    Job {
-        id: id.to_owned(),
-        kind: "backfill".to_owned(),
-        state: JobState::Running,
-        progress: 0.25,
-        request: json!({ "view": "v", "limit": 0.1 }),
-        result: None,
-        error: None,
-        created_at: at(1),
-        finished_at: None,
-        owner: owner.to_owned(),
-    }
-}
-
 type Row = (String, u64, VersionState, u64);
 
 fn row(view: &str, fingerprint: u64, state: VersionState, revision: u64) -> Row {

@@ -244,6 +244,17 @@ pub trait Registry: Send + Sync {
     /// is not served. Numbers of generations are never used again.
     async fn rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
 
+    /// Begins a new generation, whose rows begin as `seed` says, in place of one whose own can never be whole: as
+    /// [`Registry::rebuild`] does, but only while that generation is in use still and none is built to take its place. So of
+    /// several who notice at once one begins it; answers whether this call did.
+    async fn replace_rows(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        seed: &Seed,
+        now: EventTime,
+    ) -> Result<bool, Error>;
+
     /// Gives up what is built beside the generations that serve.
     async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error>;
 
@@ -273,8 +284,13 @@ pub trait Registry: Send + Sync {
 
     async fn replay(&self, source: &Name, decoding: Fingerprint) -> Result<Option<Replay>, Error>;
 
-    /// Writes a job, or what became of it: all but its id, kind, request, start and owner may change.
-    async fn put_job(&self, job: &Job) -> Result<(), Error>;
+    /// Writes a job, or what became of it: all but its id, kind, request, start and owner may change. One that somebody else
+    /// has taken up stays as it is; answers whether it is the caller's still.
+    async fn put_job(&self, job: &Job) -> Result<bool, Error>;
+
+    /// Begins a job, or begins it again where it has ended: its kind, request and start stay then. False where it runs, and
+    /// nothing happens: so of several who begin it at once one does.
+    async fn begin_job(&self, job: &Job) -> Result<bool, Error>;
 
     async fn job(&self, id: &str) -> Result<Option<Job>, Error>;
 

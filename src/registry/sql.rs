@@ -9,7 +9,9 @@ use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
-use crate::registry::{Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seeds, ViewVersion};
+use crate::registry::{
+    Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, Seeds, ViewVersion,
+};
 
 use database::cells;
 pub use database::{Cell, Database, Row, Transaction};
@@ -169,6 +171,16 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.begin_generations(versions, now).await
     }
 
+    async fn replace_rows(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        seed: &Seed,
+        now: EventTime,
+    ) -> Result<bool, Error> {
+        self.replace_generation(fingerprint, generation, seed, now).await
+    }
+
     async fn stop_rebuild(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
         self.give_up_generations(versions, now).await
     }
@@ -206,8 +218,12 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.select_replay(source, decoding).await
     }
 
-    async fn put_job(&self, job: &Job) -> Result<(), Error> {
+    async fn put_job(&self, job: &Job) -> Result<bool, Error> {
         self.write_job(job).await
+    }
+
+    async fn begin_job(&self, job: &Job) -> Result<bool, Error> {
+        self.write_begun_job(job).await
     }
 
     async fn job(&self, id: &str) -> Result<Option<Job>, Error> {

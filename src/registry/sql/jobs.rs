@@ -2,15 +2,38 @@
 
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::sql::SqlRegistry;
-use crate::registry::sql::database::{Database, Row, cells};
+use crate::registry::sql::database::{Cell, Database, Row, cells};
 use crate::registry::{Error, Job, JobState};
 
 const STATES: [JobState; 4] = [JobState::Running, JobState::Done, JobState::Failed, JobState::Cancelled];
 
 impl<D: Database> SqlRegistry<D> {
-    pub(super) async fn write_job(&self, job: &Job) -> Result<(), Error> {
+    pub(super) async fn write_job(&self, job: &Job) -> Result<bool, Error> {
+        let written = "INSERT INTO job
+                 (project, id, kind, state, progress, request, result, error, created_at, finished_at, owner)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             ON CONFLICT (project, id) DO UPDATE SET
+                 state = excluded.state, progress = excluded.progress, result = excluded.result,
+                 error = excluded.error, finished_at = excluded.finished_at
+             WHERE job.owner = excluded.owner RETURNING id";
+        Ok(!self.database.run(written, self.cells_of(job)).await?.is_empty())
+    }
+
+    pub(super) async fn write_begun_job(&self, job: &Job) -> Result<bool, Error> {
+        let begun = "INSERT INTO job
+                 (project, id, kind, state, progress, request, result, error, created_at, finished_at, owner)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             ON CONFLICT (project, id) DO UPDATE SET
+                 state = excluded.state, progress = excluded.progress, result = excluded.result, stop_asked = 0,
+                 error = excluded.error, finished_at = excluded.finished_at, owner = excluded.owner
+             WHERE job.state <> 'running' RETURNING id";
+        Ok(!self.database.run(begun, self.cells_of(job)).await?.is_empty())
+    }
+
+    /// Of all columns.
+    fn cells_of(&self, job: &Job) -> Vec<Cell> {
         let result = job.result.as_ref().map(serde_json::Value::to_string);
-        let cells = cells![
+        cells![
             self.project(),
             job.id.as_str(),
             job.kind.as_str(),
@@ -22,14 +45,7 @@ impl<D: Database> SqlRegistry<D> {
             job.created_at.micros(),
             job.finished_at.map(EventTime::micros),
             job.owner.as_str(),
-        ];
-        let written = "INSERT INTO job
-                 (project, id, kind, state, progress, request, result, error, created_at, finished_at, owner)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             ON CONFLICT (project, id) DO UPDATE SET
-                 state = excluded.state, progress = excluded.progress, result = excluded.result,
-                 error = excluded.error, finished_at = excluded.finished_at";
-        self.database.run(written, cells).await.map(drop)
+        ]
     }
 
     pub(super) async fn select_job(&self, id: &str) -> Result<Option<Job>, Error> {

@@ -2,7 +2,7 @@
 
 use crate::kernel::plan::Fingerprint;
 use crate::registry::sql::SqlRegistry;
-use crate::registry::sql::database::{Database, Row, cells};
+use crate::registry::sql::database::{Database, Row, Transaction, cells};
 use crate::registry::{Error, Offsets, Seed, Seeds};
 
 impl<D: Database> SqlRegistry<D> {
@@ -20,9 +20,8 @@ impl<D: Database> SqlRegistry<D> {
         cut: &Offsets,
     ) -> Result<Option<Offsets>, Error> {
         let copy = cells![self.project(), fingerprint.to_string().as_str(), i64::from(generation)];
-        let places: Vec<String> = cut.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
         let mut written = copy.clone();
-        written.extend(cells![places.join(",").as_str()]);
+        written.extend(cells![text_of(cut).as_str()]);
         let mut transaction = self.database.begin(self.project()).await?;
         let first = "UPDATE row_copy SET cut = $4
              WHERE project = $1 AND fingerprint = $2 AND generation = $3 AND cut IS NULL";
@@ -44,6 +43,25 @@ impl<D: Database> SqlRegistry<D> {
         transaction.commit().await
     }
 
+    /// Notes a copy that is begun, and how its rows begin.
+    pub(super) async fn write_copy(
+        &self,
+        transaction: &mut dyn Transaction,
+        fingerprint: Fingerprint,
+        generation: i64,
+        seed: &Seed,
+    ) -> Result<(), Error> {
+        let (cut, seeded) = match seed {
+            Seed::Undecided => (None, 0_i64),
+            Seed::Begun(cut) => (Some(text_of(cut)), 0),
+            Seed::Done(cut) => (Some(text_of(cut)), 1),
+        };
+        let written =
+            "INSERT INTO row_copy (project, fingerprint, generation, cut, seeded) VALUES ($1, $2, $3, $4, $5)";
+        let copy = cells![self.project(), fingerprint.to_string().as_str(), generation, cut.as_deref(), seeded];
+        transaction.run(written, copy).await.map(drop)
+    }
+
     /// From `fingerprint, generation, cut, seeded`.
     fn seed_of(&self, row: &Row) -> Result<Seed, Error> {
         let Some(cut) = row.text_or_null(2) else { return Ok(Seed::Undecided) };
@@ -59,4 +77,9 @@ impl<D: Database> SqlRegistry<D> {
         let cut = |text: &str| text.split(',').filter(|it| !it.is_empty()).map(place).collect();
         self.read("list of partitions and offsets", text, cut)
     }
+}
+
+fn text_of(cut: &Offsets) -> String {
+    let places: Vec<String> = cut.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+    places.join(",")
 }

@@ -5,7 +5,7 @@ use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Cell, Database, Row, Transaction, cells};
-use crate::registry::{Error, VersionState, ViewVersion};
+use crate::registry::{Error, Seed, VersionState, ViewVersion};
 
 const STATES: [VersionState; 4] =
     [VersionState::Building, VersionState::Live, VersionState::Retained, VersionState::Dropped];
@@ -97,6 +97,30 @@ impl<D: Database> SqlRegistry<D> {
                  begun = begun + 1, rows_since = $1
              WHERE project = $2 AND fingerprint = $3 AND state <> 'dropped'";
         self.change_each(begun, versions, now).await
+    }
+
+    pub(super) async fn replace_generation(
+        &self,
+        fingerprint: Fingerprint,
+        generation: u32,
+        seed: &Seed,
+        now: EventTime,
+    ) -> Result<bool, Error> {
+        let begun = "UPDATE view_version SET
+                 generation = CASE state WHEN 'live' THEN generation ELSE begun END,
+                 rebuilding = CASE state WHEN 'live' THEN begun END,
+                 begun = begun + 1, rows_since = $1
+             WHERE project = $2 AND fingerprint = $3 AND state <> 'dropped'
+                 AND coalesce(rebuilding, generation) = $4
+             RETURNING begun - 1";
+        let mut transaction = self.database.begin(self.project()).await?;
+        let begun = transaction.run(begun, self.about(fingerprint, generation, now)).await?;
+        if let Some(row) = begun.first() {
+            self.write_copy(&mut *transaction, fingerprint, row.integer(0), seed).await?;
+            self.count_change(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(!begun.is_empty())
     }
 
     pub(super) async fn give_up_generations(&self, versions: &[Fingerprint], now: EventTime) -> Result<(), Error> {
