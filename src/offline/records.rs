@@ -30,6 +30,14 @@ impl Archive {
         records.drain(..records.partition_point(|record| record.offset < from));
         Ok(Some(ArchivedRecords { records, next: commit.to }))
     }
+
+    /// The last record below `end` of the commit that holds what is before it. `None`: there is a gap, or no commit.
+    pub fn last_record(&self, source: &Source, partition: u32, end: u64) -> Result<Option<RawRecord>, Error> {
+        let Some(before) = end.checked_sub(1) else { return Ok(None) };
+        let Some(commit) = self.commit_holding(source, partition, before)? else { return Ok(None) };
+        let records = of_commit(self.folder(), partition, &commit)?.into_iter();
+        Ok(records.rev().find(|record| record.offset < end))
+    }
 }
 
 /// In the order of their offsets.

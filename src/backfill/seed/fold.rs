@@ -55,11 +55,11 @@ pub(super) fn fold(seeding: &Seeding, shards: u16, writes: &mpsc::Sender<Write>)
 
 /// For each part the time by which its tiles and rows are out of reach: as for the stream the smaller of the clock and
 /// the records' own time, for what is folded behind the cut is compared with them. History has nothing behind it.
-fn ages(seeding: &Seeding) -> Result<BTreeMap<PartId, EventTime>, offline::Error> {
+pub(super) fn ages(seeding: &Seeding) -> Result<BTreeMap<PartId, EventTime>, offline::Error> {
     let Seeding { archive, view, cut, now, .. } = seeding;
     let mut ages = BTreeMap::from([(PartId::History, *now)]);
     for (&partition, &end) in cut.iter().filter(|(partition, _)| **partition != HISTORY) {
-        let last = archive.records(&view.source, partition, end - 1)?.and_then(|mut archived| archived.records.pop());
+        let last = archive.last_record(&view.source, partition, end)?;
         let last = last.map_or(EventTime::MIN, |record| record.ingestion_time);
         ages.insert(PartId::Partition(partition), last.min(*now));
     }

@@ -14,7 +14,7 @@ use crate::kernel::plan::{Plan, compile};
 use crate::kernel::time::Micros;
 use crate::kernel::value::Value;
 use crate::offline::folder::tests::project;
-use crate::offline::{History, Span};
+use crate::offline::{Compaction, History, Span};
 use crate::online::{Memory, PartKey};
 
 use mortal::Mortal;
@@ -80,14 +80,18 @@ struct Archived {
 }
 
 impl Archived {
-    /// Late and early events, copies soon and long after, such that are no events, and such of nobody.
     fn messy(seed: u64, definitions: &str) -> Archived {
+        Archived::of(seed, definitions, RECORDS)
+    }
+
+    /// Late and early events, copies soon and long after, such that are no events, and such of nobody.
+    fn of(seed: u64, definitions: &str, records: u64) -> Archived {
         let root = tempfile::tempdir().expect("a folder");
         let text = definitions.to_owned();
         let plan = compile(&parse(&[SourceText { path: "shop.yaml".to_owned(), text }]).expect("right"));
         let archive = Archive::new(project(root.path()));
         let mut random = Rng::with_seed(seed);
-        let partition = |partition: u32| (0..RECORDS).map(|offset| record(&mut random, partition, offset)).collect();
+        let partition = |partition: u32| (0..records).map(|offset| record(&mut random, partition, offset)).collect();
         let records: Vec<Vec<RawRecord>> = (0..PARTITIONS).map(partition).collect();
         for (partition, records) in (0..).zip(&records) {
             let mut rest = &records[..];
@@ -103,9 +107,10 @@ impl Archived {
     }
 
     fn seeding(&self, view: usize) -> Seeding {
-        let held: Vec<Range<u64>> = (0..PARTITIONS).map(|_| 0..RECORDS + 7).collect();
+        let records = self.records[0].len() as u64;
+        let held: Vec<Range<u64>> = (0..PARTITIONS).map(|_| 0..records + 7).collect();
         let cut = cut(&self.archive, &self.plan.sources[0], &held, 1).expect("read");
-        assert_eq!(cut, (0..PARTITIONS).map(|partition| (partition, RECORDS)).collect());
+        assert_eq!(cut, (0..PARTITIONS).map(|partition| (partition, records)).collect());
         let (archive, view) = (self.archive.clone(), self.plan.views[view].clone());
         Seeding { archive, view, cut, now: self.now, resources: Resources::default() }
     }
@@ -258,6 +263,54 @@ async fn a_store_that_lost_a_write_of_a_seeding_refuses_the_next_one() {
         let wanted = archived.folded(&seeding.view);
         assert_eq!(stored(&store.store, &wanted, USERS).await, wanted, "after {calls} calls");
     }
+}
+
+#[tokio::test]
+async fn of_few_records_too_no_write_is_lost_unnoticed() {
+    let mut lost = 0;
+    for seed in 0..8 {
+        for records in 1..5 {
+            let archived = Archived::of(seed, SHOP, records);
+            let (seeding, wanted) = (archived.seeding(0), archived.folded(&archived.plan.views[0]));
+            for calls in (0..).take_while(|_| !wanted.is_empty()) {
+                // One that died has moved the offsets on before.
+                let dying = Mortal::new(Some(calls % 3), Some(calls));
+                super::seed(&dying, seeding.clone(), Nonce(1)).await.ok();
+                let outcome = super::seed(&dying, seeding.clone(), Nonce(2)).await.expect("answered");
+                let is_whole = outcome != Seeded::TakenOver && unseeded(&dying.store, &seeding).await == 0;
+                if is_whole {
+                    assert_eq!(
+                        values(&seeding.view, &stored(&dying.store, &wanted, USERS).await),
+                        values(&seeding.view, &wanted),
+                        "seed {seed}, {records} records, after {calls} calls"
+                    );
+                }
+                lost += u32::from(!is_whole);
+                if dying.calls() <= calls {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(lost > 100, "{lost}");
+}
+
+#[test]
+fn the_age_of_rows_is_that_of_the_last_record_below_the_cut_whatever_was_compacted() {
+    let archived = Archived::messy(5, SHOP);
+    let source = &archived.plan.sources[0];
+    let cut = archived.archive.records(source, 0, 0).expect("read").expect("a commit").next;
+    let age = |cut| {
+        let seeding = Seeding { cut: BTreeMap::from([(0, cut)]), ..archived.seeding(1) };
+        fold::ages(&seeding).expect("read")[&PartId::Partition(0)]
+    };
+    let last = |cut: u64| archived.records[0][cut as usize - 1].ingestion_time;
+    assert_eq!(age(cut), last(cut));
+    let two = Compaction { commits_max: 2, ..Compaction::USUAL };
+    let compacted = archived.archive.compact(source, 0, &two).expect("compacted").expect("there are two");
+    assert!(compacted.contains(&cut));
+    assert_eq!(age(cut), last(cut));
+    assert_eq!(age(compacted.end), last(compacted.end));
 }
 
 #[tokio::test]

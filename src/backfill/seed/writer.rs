@@ -21,6 +21,8 @@ pub(super) struct Writer<'a> {
     nonce: Nonce,
     /// By shard: the partitions that are below the cut, and where each stands.
     open: Vec<BTreeMap<u32, u64>>,
+    /// By shard: what the last write carries.
+    kept: Vec<Vec<PartWrite>>,
 }
 
 impl<'a> Writer<'a> {
@@ -43,48 +45,63 @@ impl<'a> Writer<'a> {
             let claimed = claims.iter().map(|claim| claim.partition).zip(offsets);
             open.push(claimed.filter(|(partition, offset)| *offset < cut[partition]).collect());
         }
-        Ok(Writer { online, version, cut, nonce, open })
+        let kept = open.iter().map(|_| Vec::new()).collect();
+        Ok(Writer { online, version, cut, nonce, open, kept })
     }
 
     pub fn is_done(&self) -> bool {
         self.open.iter().all(BTreeMap::is_empty)
     }
 
-    /// Each write moves the offsets on, though never to the cut: so a store that went back to before one of them refuses
-    /// the next. False: it did, or somebody else has claimed the shard.
+    /// Each write moves some offset on, though never to the cut: so a store that went back to before one of them refuses
+    /// the last, which names them all. Where none is left to move on to, parts wait for the last: there are about as few of
+    /// them as there are records. False: the store went back, or somebody else has claimed the shard.
     pub async fn write(&mut self, Write { shard, mut parts }: Write) -> Result<bool, Error> {
         let open = &self.open[usize::from(shard.0)];
         parts.retain(|part| open.contains_key(&partition_of(part)));
         if parts.is_empty() {
             return Ok(true);
         }
-        let written: BTreeSet<u32> = parts.iter().map(partition_of).collect();
-        self.advance(shard, &written, &parts, |from, end| (from + 1).min(end - 1)).await
+        let Some(moved) = self.next_to_move(shard) else {
+            self.kept[usize::from(shard.0)].extend(parts);
+            return Ok(true);
+        };
+        let mut written: BTreeSet<u32> = parts.iter().map(partition_of).collect();
+        written.insert(moved);
+        self.advance(shard, &written, &parts, |partition, from, _| from + u64::from(partition == moved)).await
+    }
+
+    /// The partition that can be moved on most often before it is at its cut; `None`: none can.
+    fn next_to_move(&self, shard: Shard) -> Option<u32> {
+        let left = |(partition, at): (&u32, &u64)| (self.cut[partition] - at - 1, *partition);
+        let most = self.open[usize::from(shard.0)].iter().map(left).max();
+        most.filter(|(left, _)| *left > 0).map(|(_, partition)| partition)
     }
 
     /// Moves the offsets to the cut: everything below it is there.
     pub async fn finish(&mut self) -> Result<bool, Error> {
         for shard in (0..self.online.shards()).map(Shard) {
             let open: BTreeSet<u32> = self.open[usize::from(shard.0)].keys().copied().collect();
-            if !open.is_empty() && !self.advance(shard, &open, &[], |_, end| end).await? {
+            let kept = std::mem::take(&mut self.kept[usize::from(shard.0)]);
+            if !open.is_empty() && !self.advance(shard, &open, &kept, |_, _, end| end).await? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// `to`: from where a partition stands and its end to where it will stand.
+    /// `to`: where a partition will stand, by its number, where it stands and its end.
     async fn advance(
         &mut self,
         shard: Shard,
         partitions: &BTreeSet<u32>,
         parts: &[PartWrite],
-        to: impl Fn(u64, u64) -> u64,
+        to: impl Fn(u32, u64, u64) -> u64,
     ) -> Result<bool, Error> {
         let (version, nonce, open) = (self.version, self.nonce, &self.open[usize::from(shard.0)]);
         let advance = |partition: &u32| {
             let from = open[partition];
-            Advance { version, partition: *partition, nonce, from, to: to(from, self.cut[partition]) }
+            Advance { version, partition: *partition, nonce, from, to: to(*partition, from, self.cut[partition]) }
         };
         let advances: Vec<Advance> = partitions.iter().map(advance).collect();
         if !self.apply(shard, &advances, parts).await? {

@@ -23,6 +23,11 @@ impl Mortal {
     pub fn new(dies_at: Option<usize>, goes_back_at: Option<usize>) -> Mortal {
         Mortal { store: Memory::new(super::SHARDS), calls: AtomicUsize::new(0), dies_at, goes_back_at }
     }
+
+    /// How often it was to write.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
