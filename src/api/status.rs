@@ -13,6 +13,7 @@ use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::jobs::JobView;
 use crate::api::problem::Problem;
+use crate::api::seeds;
 use crate::config::Role;
 use crate::event_log::TopicPartition;
 use crate::kernel::definition::Source;
@@ -79,7 +80,7 @@ struct ViewStatus {
     generation: u32,
     /// `live`; `building` until it has caught up with the log; `retained` for a rollback, written and not served.
     state: &'static str,
-    /// Why it gets no further while it is built beside what is served.
+    /// Why it gets no further while it is built beside what is served, or before the archive has given its first rows.
     stopped: Option<String>,
     applied: u64,
     late: u64,
@@ -106,14 +107,18 @@ pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Resu
     for source in &catalogue.plan.sources {
         partitions.extend(partitions_of(&state, &catalogue, &progress, source).await?);
     }
-    let views = catalogue.versions.iter().map(|version| view_status(&state, version, counts_of(&progress, version)));
+    let mut views = Vec::with_capacity(catalogue.versions.len());
+    for version in &catalogue.versions {
+        let unseeded = seeds::failure(&state, version).await;
+        views.push(view_status(&state, version, counts_of(&progress, version), unseeded));
+    }
     Ok(Json(Status {
         revision: catalogue.revision,
         project: state.project.to_string(),
         roles: state.roles.iter().map(Role::as_str).collect(),
         partitions,
         sources: catalogue.plan.sources.iter().map(|source| source_status(&progress, source)).collect(),
-        views: views.collect(),
+        views,
         jobs: running_jobs(&state, &caller).await,
     }))
 }
@@ -176,7 +181,9 @@ async fn folded_by_others(
 ) -> Result<BTreeMap<u32, u64>, Problem> {
     let mut folded: BTreeMap<u32, u64> = BTreeMap::new();
     for view in catalogue.written(Pass::Serving).iter().filter(|view| view.source.topic == source.topic) {
-        for (_, partition, offset) in state.online.offsets(view.rows).await? {
+        let offsets = state.online.offsets(view.rows).await?.into_iter();
+        // What a store lost of seeded rows stands still until the view is built anew.
+        for (_, partition, offset) in offsets.filter(|(_, partition, offset)| *offset >= view.folded_from(*partition)) {
             folded.entry(partition).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
         }
     }
@@ -192,9 +199,10 @@ fn source_status(progress: &Progress, source: &Source) -> SourceStatus {
     }
 }
 
-fn view_status(state: &State, version: &Version, counts: Counts) -> ViewStatus {
+fn view_status(state: &State, version: &Version, counts: Counts, unseeded: Option<String>) -> ViewStatus {
     let is_beside = version.written_by == Pass::Building;
-    let stopped = is_beside.then(|| state.stream.building_stopped(&version.view.source.topic)).flatten();
+    let stopped = || is_beside.then(|| state.stream.building_stopped(&version.view.source.topic)).flatten();
+    let stopped = unseeded.or_else(stopped);
     ViewStatus {
         view: version.view.name.to_string(),
         version: version.view.fingerprint.to_string(),

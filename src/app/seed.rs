@@ -21,9 +21,11 @@ use futures::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::api::seeds::{self, Archived};
 use crate::app::Error;
 use crate::app::backends::Backends;
 use crate::app::promote::history_rows;
+use crate::backfill;
 use crate::backfill::seed::{self, Seeded, Seeding};
 use crate::batch::Resources;
 use crate::clock::Clock;
@@ -34,11 +36,12 @@ use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::offline::Archive;
 use crate::online::{Nonce, OnlineStore};
 use crate::registry::catalogue::{Catalogues, Version};
-use crate::registry::{Offsets, Registry, Seed, VersionState};
+use crate::registry::{JobState, Offsets, Registry, Seed, VersionState};
 
-use job::Archived;
-
+mod anew;
 mod job;
+#[cfg(test)]
+mod tests;
 
 /// Between looks at what is to be seeded, and after one that failed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,6 +53,8 @@ type Look = for<'a> fn(&'a Seeder, &'a Version) -> BoxFuture<'a, Result<(), Erro
 pub(super) struct Seeder {
     /// As the stream reads it: what it begins with is not to be left out.
     log: Arc<dyn EventLog>,
+    /// Without the archive.
+    event_log: Arc<dyn EventLog>,
     online: Arc<dyn OnlineStore>,
     registry: Arc<dyn Registry>,
     catalogues: Catalogues,
@@ -67,6 +72,7 @@ impl Seeder {
         let Backends { online, registry, folder, .. } = backends;
         Ok(Seeder {
             log: backends.tiered_log(&catalogues),
+            event_log: backends.log.clone(),
             online: online.clone(),
             registry: registry.clone(),
             catalogues,
@@ -146,7 +152,7 @@ impl Seeder {
             Seed::Undecided => {}
             Seed::Begun(cut) if cut.is_empty() => {}
             Seed::Begun(cut) => {
-                if self.seed(view, Archived::Log, cut.clone()).await? {
+                if self.was_seeded(view).await? || self.seed(version, Archived::Log, cut).await? {
                     self.registry.end_seed(view.fingerprint, *generation).await?;
                     self.catalogues.refresh(&*self.registry).await?;
                 }
@@ -154,25 +160,6 @@ impl Seeder {
             Seed::Done(cut) => self.mend(version, cut).await?,
         }
         self.look_at_history(version).await
-    }
-
-    /// Begins a new generation in place of one that lost seeded rows, unless one is built already.
-    async fn mend(&self, version: &Version, cut: &Offsets) -> Result<(), Error> {
-        let Version { view, generation, .. } = version;
-        if cut.is_empty() || self.online.is_complete(view.rows).await? || self.is_seeded(view, cut).await? {
-            return Ok(());
-        }
-        let is_beside = |other: &Version| {
-            other.view.fingerprint == view.fingerprint
-                && other.generation != *generation
-                && other.state == VersionState::Building
-        };
-        if !self.catalogues.current().versions.iter().any(is_beside) {
-            tracing::warn!(view = %view.name, version = %view.fingerprint, "the online store lost its rows: building them anew");
-            self.registry.rebuild(&[view.fingerprint], self.clock.now()).await?;
-            self.catalogues.refresh(&*self.registry).await?;
-        }
-        Ok(())
     }
 
     async fn look_at_history(&self, version: &Version) -> Result<(), Error> {
@@ -183,7 +170,7 @@ impl Seeder {
         let Some(rows) = history_rows(&self.archive, &view.source).await? else { return Ok(()) };
         let cut = BTreeMap::from([(HISTORY, rows)]);
         if !self.is_seeded(view, &cut).await? {
-            self.seed(view, Archived::History, cut).await?;
+            self.seed(version, Archived::History, &cut).await?;
         }
         Ok(())
     }
@@ -195,8 +182,16 @@ impl Seeder {
         Ok(seeded.count() == cut.len() * usize::from(self.online.shards()))
     }
 
+    /// Whether somebody has done it and is about to say so, or died before: what its store may have lost since is another
+    /// generation's concern.
+    async fn was_seeded(&self, view: &ViewPlan) -> Result<bool, Error> {
+        let job = self.registry.job(&seeds::id(view.rows, Archived::Log)).await?;
+        Ok(job.is_some_and(|job| job.state == JobState::Done))
+    }
+
     /// Whether it is done now.
-    async fn seed(&self, view: &Arc<ViewPlan>, from: Archived, cut: Offsets) -> Result<bool, Error> {
+    async fn seed(&self, version: &Version, from: Archived, cut: &Offsets) -> Result<bool, Error> {
+        let view = &version.view;
         let Some(mut job) = self.take(view, from).await? else { return Ok(false) };
         let seeding = Seeding {
             archive: self.archive.clone(),
@@ -211,12 +206,41 @@ impl Seeder {
             () = self.given_up(view.rows) => Ok(Seeded::TakenOver),
             error = self.keep_alive() => return Err(error),
         };
-        if let Ok(Seeded::Done { events }) = outcome {
-            tracing::info!(view = %view.name, version = %view.fingerprint, events, "{}", from.seeded());
+        job::note(&mut job, from, cut, &outcome, self.clock.now());
+        if self.registry.put_job(&job).await? {
+            self.heed(version, from, cut, &outcome, job::failures(&job)).await?;
         }
-        job::end(&mut job, from, &cut, &outcome, self.clock.now());
-        self.registry.put_job(&job).await?;
-        Ok(matches!(outcome?, Seeded::Done { .. }))
+        Ok(matches!(outcome, Ok(Seeded::Done { .. })))
+    }
+
+    /// What comes of an attempt that nobody has taken over, beside its job.
+    async fn heed(
+        &self,
+        version: &Version,
+        from: Archived,
+        cut: &Offsets,
+        outcome: &Result<Seeded, backfill::Error>,
+        failures: u32,
+    ) -> Result<(), Error> {
+        let view = &version.view;
+        match outcome {
+            Ok(Seeded::Done { events }) => {
+                let what = match from {
+                    Archived::Log => "what was archived is in the online store",
+                    Archived::History => "its history is in the online store",
+                };
+                tracing::info!(view = %view.name, version = %view.fingerprint, events, "{what}");
+            }
+            Ok(Seeded::TakenOver) => {}
+            Err(error) => {
+                let reason = seeds::reason(error);
+                tracing::warn!(error = reason, view = %view.name, failures, "its rows cannot be seeded; trying again later");
+                if from == Archived::Log {
+                    self.leave_to_stream(version, cut, error, failures).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn is_written(&self, rows: Fingerprint) -> bool {
