@@ -8,6 +8,7 @@
 //! ids tell. Flushes and commits run every few milliseconds, so kills at random moments hit them too.
 
 mod backfill;
+mod seeding;
 mod traffic;
 mod training_set;
 
