@@ -16,6 +16,8 @@ pub struct RecentIds {
     /// Id → the largest ingestion time at which it was accepted. Ordered, as the codec writes it.
     accepted: BTreeMap<Box<[u8]>, EventTime>,
     newest_ingestion: Option<EventTime>,
+    /// The length of all ids together.
+    length: usize,
     /// Since the ids were last written.
     changed: bool,
     /// Forgetting waits until there are this many, so that it costs little for each event.
@@ -39,7 +41,10 @@ impl RecentIds {
             match self.accepted.get_mut(id) {
                 Some(at) if *at >= horizon => return false,
                 Some(at) => *at = ingestion.max(*at),
-                None => drop(self.accepted.insert(id.into(), ingestion)),
+                None => {
+                    self.length += id.len();
+                    self.accepted.insert(id.into(), ingestion);
+                }
             }
             self.changed = true;
             self.forget_when_many(horizon);
@@ -49,7 +54,8 @@ impl RecentIds {
     }
 
     pub(crate) fn restore(accepted: BTreeMap<Box<[u8]>, EventTime>, newest_ingestion: Option<EventTime>) -> RecentIds {
-        RecentIds { accepted, newest_ingestion, changed: false, forget_at: FORGET_AT_LEAST }
+        let length = accepted.keys().map(|id| id.len()).sum();
+        RecentIds { accepted, newest_ingestion, length, changed: false, forget_at: FORGET_AT_LEAST }
     }
 
     pub(crate) fn newest_ingestion(&self) -> Option<EventTime> {
@@ -74,9 +80,8 @@ impl RecentIds {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // A node's share, the box and the time beside the id itself, of which the first stands for all.
-        let id = self.accepted.keys().next().map_or(0, |id| id.len());
-        self.accepted.len() * (id + 48)
+        // A node's share, the box and the time beside the id itself.
+        self.length + self.accepted.len() * 48
     }
 
     fn forget_when_many(&mut self, horizon: EventTime) {
@@ -87,6 +92,29 @@ impl RecentIds {
     }
 
     fn forget(&mut self, horizon: EventTime) {
-        self.accepted.retain(|_, at| *at >= horizon);
+        let length = &mut self.length;
+        self.accepted.retain(|id, at| {
+            let is_kept = *at >= horizon;
+            *length -= if is_kept { 0 } else { id.len() };
+            is_kept
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_of_all_ids_and_of_none_that_is_forgotten() {
+        let at = |second: i64| EventTime::unchecked(second * 1_000_000);
+        let long = vec![b'x'; 1_000];
+        let accepted = [(b"0".to_vec(), at(1)), (long, at(2))].map(|(id, at)| (id.into_boxed_slice(), at));
+        let mut ids = RecentIds::restore(accepted.into(), Some(at(2)));
+        assert_eq!(ids.bytes(), 1_001 + 2 * 48);
+        ids.forget(at(2));
+        assert_eq!(ids.bytes(), 1_000 + 48);
+        ids.forget(at(3));
+        assert_eq!(ids.bytes(), 0);
     }
 }

@@ -38,6 +38,10 @@ fn write_view(view: &ViewPlan, out: &mut String) -> fmt::Result {
     if cost.keeps_values {
         writeln!(out, "  and the values that are kept (first, last, distinct and the like)")?;
     }
+    if view.source.event_id.is_some() {
+        let window = view.source.dedup_window;
+        writeln!(out, "  and the ids of its events of {window}, which each flush with a new one writes whole")?;
+    }
     Ok(())
 }
 

@@ -134,6 +134,7 @@ async fn explain_prints_the_plan_of_a_view() {
           items list<int64>: last_n(distinct: true, n: 2) of item_id lifetime; slot 2, 1 tile
         state for a busy entity: 1 tiles, about 42 bytes
           and the values that are kept (first, last, distinct and the like)
+          and the ids of its events of 1h, which each flush with a new one writes whole
     "#]]
     .assert_eq(&told);
     assert_eq!(shop.command("explain activity --output json").await.json()["plan"], told);
