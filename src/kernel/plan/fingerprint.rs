@@ -1,8 +1,9 @@
 //! The fingerprint: xxh3-64 over a canonical text of all that changes a view's values.
 //!
 //! In it: the semantics version, the view's name, the source's name, topic, times and ids, the fields that the
-//! view uses (type, unit, whether required), lateness, skew, keys, expressions and features. An unused field is
-//! not: adding one recomputes nothing. `online` is, though it changes no value: turning it on must fill the store.
+//! view uses (type, unit, whether required), lateness, skew, keys, expressions and features. So are required fields
+//! that it does not use, for they decide which records are events; wider numbers are the same field. An optional one
+//! is not: adding one recomputes nothing. `online` is, though it changes no value: turning it on must fill the store.
 //!
 //! Not in it: `default` and `max_age`, which change reads alone; descriptions, owners and tags; the order of
 //! features, columns and fields, since everything goes by name; the message key.
@@ -57,8 +58,10 @@ pub(super) fn facts(view: &ViewPlan) -> Facts {
     facts.extend(columns.map(|(name, expression)| (format!("column {name}"), expression.text().to_owned())));
     let features = view.features.iter();
     facts.extend(features.map(|feature| (format!("feature {}", feature.name), computation(view, feature))));
-    let used = view.source.fields.iter().enumerate().filter(|(index, field)| uses(view, *index, field));
-    facts.extend(used.map(|(_, field)| (format!("field {}", field.name), field_fact(field))));
+    for (index, field) in view.source.fields.iter().enumerate() {
+        let fact = if uses(view, index, field) { Some(field_fact(field)) } else { unused_field_fact(field) };
+        facts.extend(fact.map(|fact| (format!("field {}", field.name), fact)));
+    }
     facts
 }
 
@@ -102,6 +105,16 @@ fn field_fact(field: &SourceField) -> String {
         ValueType::Timestamp => format!("timestamp in {}{required}", field.unit.as_str()),
         ref other => format!("{other}{required}"),
     }
+}
+
+/// Earlier events are none any more where they lack a field that is required now. What only widens rejects none of them.
+fn unused_field_fact(field: &SourceField) -> Option<String> {
+    let widest = match field.value_type {
+        ValueType::Int32 => ValueType::Int64,
+        ValueType::Float32 => ValueType::Float64,
+        ref other => other.clone(),
+    };
+    field.required.then(|| field_fact(&SourceField { value_type: widest, ..field.clone() }))
 }
 
 fn uses(view: &ViewPlan, index: usize, field: &SourceField) -> bool {

@@ -64,8 +64,9 @@ fn features(entries: &str) -> Plan {
 fn what_changes_values_changes_the_fingerprint() {
     let base = plan(BASE).views[0].fingerprint;
     for (from, to) in [
-        ("name: activity\n", "name: activity_2\n"),
         ("topic: user-clicks", "topic: shop-clicks"),
+        ("topic: user-clicks", "history: [{ path: a.csv, format: csv, until: 2026-01-01T00:00:00Z }]"),
+        ("max_age: 30d", "keys: { user_id: note }"),
         ("name: clicks\n", "allowed_lateness: 1h\nname: clicks\n"),
         ("name: clicks\n", "max_future_skew: 1h\nname: clicks\n"),
         ("name: clicks\n", "event_id: note\nname: clicks\n"),
@@ -74,19 +75,24 @@ fn what_changes_values_changes_the_fingerprint() {
         ("price * quantity", "price * quantity * 2"),
         ("price, type: float64", "price, type: float32"),
         ("event, type: string", "event, type: string, required: true"),
+        ("note, type: string", "note, type: string, required: true"),
+        ("    - { name: note", "    - { name: more, type: bool, required: true }\n    - { name: note"),
         ("max_age: 30d", "online: false"),
         ("aggregate: sum", "aggregate: mean"),
         ("column: spend", "column: price"),
         ("[1h, 7d]", "[1h, 7d, 30d]"),
         ("[1h, 7d]", "[1h, { length: 7d, hop: 6h }]"),
     ] {
-        let text = if to.contains("activity_2") { BASE.replace("[activity]", "[activity_2]") } else { BASE.into() };
-        assert_ne!(plan(&text.replace(from, to)).views[0].fingerprint, base, "{from} → {to}");
+        assert_ne!(changed(&[(from, to)]).views[0].fingerprint, base, "{from} → {to}");
     }
-    let dedup = |window: &str| {
-        BASE.replace("name: clicks\n", &format!("event_id: note\ndedup_window: {window}\nname: clicks\n"))
-    };
-    assert_ne!(plan(&dedup("1h")).views[0].fingerprint, plan(&dedup("2h")).views[0].fingerprint);
+    let renamed = changed(&[("name: activity\n", "name: activity_2\n"), ("[activity]", "[activity_2]")]);
+    assert_ne!(renamed.views[0].fingerprint, base);
+    let fingerprint = |source: String| changed(&[("name: clicks\n", &source)]).views[0].fingerprint;
+    let dedup = |window: &str| fingerprint(format!("event_id: note\ndedup_window: {window}\nname: clicks\n"));
+    assert_ne!(dedup("1h"), dedup("2h"));
+    let history =
+        |until: &str| fingerprint(format!("history: [{{ path: a.csv, format: csv, until: {until} }}]\nname: clicks\n"));
+    assert_ne!(history("2026-01-01T00:00:00Z"), history("2026-01-02T00:00:00Z"));
 }
 
 /// A fingerprint is the name of stored rows: if this one changes, an upgrade recomputes every view of everyone.
@@ -104,17 +110,27 @@ fn what_changes_no_stored_value_leaves_the_fingerprint() {
         ("name: clicks\n", "key: user_id\ndedup_window: 2h\ndescription: Clicks\nname: clicks\n"),
         ("note, type: string", "note, type: int64"),
         ("    - { name: note", "    - { name: more, type: bool }\n    - { name: note"),
-        ("    - { name: event, type: string }\n    - { name: price", "    - { name: price"),
         ("compatibility: backward", "version: 2"),
     ] {
-        let text = BASE.replace(from, to);
-        let text = if to.ends_with("price") && from.contains("event") {
-            text.replace("    - { name: note", "    - { name: event, type: string }\n    - { name: note")
-        } else {
-            text
-        };
-        assert_eq!(plan(&text).views[0].fingerprint, base, "{from} → {to}");
+        assert_eq!(changed(&[(from, to)]).views[0].fingerprint, base, "{from} → {to}");
     }
+    let (event, price) = ("    - { name: event, type: string }\n", "    - { name: price, type: float64 }\n");
+    let swapped = changed(&[(&format!("{event}{price}"), &format!("{price}{event}"))]);
+    assert_eq!(swapped.views[0].fingerprint, base, "the order of fields");
+}
+
+#[test]
+fn an_unused_required_field_may_widen_and_nothing_else() {
+    let fingerprint = |field: &str| {
+        let fields = [("    - { name: note", format!("    - {{ name: more, {field} }}\n    - {{ name: note"))];
+        changed(&fields.each_ref().map(|(from, to)| (*from, to.as_str()))).views[0].fingerprint
+    };
+    let before = fingerprint("type: int32, required: true");
+    assert_eq!(fingerprint("type: int64, required: true"), before);
+    let others = ["type: float64, required: true", "type: string, required: true", "type: int32"];
+    assert!(others.iter().all(|other| fingerprint(other) != before));
+    let time = |unit: &str| fingerprint(&format!("type: timestamp, unit: {unit}, required: true"));
+    assert_ne!(time("ms"), time("s"));
 }
 
 #[test]
@@ -196,6 +212,13 @@ fn explain_shows_grids_tiles_and_state() {
         state for a busy entity: 230 tiles, about 3.4 kB
     "#]]
     .assert_eq(body);
+}
+
+#[test]
+fn explain_names_the_ids_that_are_kept() {
+    let text = explain(&changed(&[("name: clicks\n", "event_id: note\ndedup_window: 2h\nname: clicks\n")]).views[0]);
+    let last = "  and the ids of its events of 2h, which each flush with a new one writes whole\n";
+    assert!(text.ends_with(last), "{text}");
 }
 
 fn check_diff(old: &Plan, new: &Plan, expected: Expect) {
@@ -308,6 +331,7 @@ fn a_schema_changes_as_its_compatibility_allows() {
         &changed(&required),
         expect![[r#"
             ~ source `clicks`: changes: field note changed
+            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → 298890988529ee1f): field note new
             source `clicks`: the field `note` was optional and is now required, which `compatibility: backward` forbids
               help: leave it optional; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -351,6 +375,7 @@ fn fields_come_and_go_as_their_direction_allows() {
         &changed(&full),
         expect![[r#"
             ~ source `clicks`: changes: compatibility changed, field extra new
+            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → 27866e16a658d484): field extra new
             source `clicks`: the field `extra` was absent and is now required, which `compatibility: backward` forbids
               help: make it optional: earlier events lack it; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -359,15 +384,17 @@ fn fields_come_and_go_as_their_direction_allows() {
         &changed(&full),
         &changed(&optional),
         expect![[r#"
-        ~ source `clicks`: changes: field extra changed
-        source `clicks`: the field `extra` was required and is now optional, which `compatibility: forward` forbids
-          help: leave it required; or declare `compatibility: none` where no event of the other schema matters any more"#]],
+            ~ source `clicks`: changes: field extra changed
+            ~ feature view `activity`: values change, needs a backfill (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
+            source `clicks`: the field `extra` was required and is now optional, which `compatibility: forward` forbids
+              help: leave it required; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
     check_diff(
         &changed(&full),
         &changed(&full[..1]),
         expect![[r#"
             ~ source `clicks`: changes: field extra gone
+            ~ feature view `activity`: values change, needs a backfill (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
             source `clicks`: the field `extra` was required and is now absent, which `compatibility: forward` forbids
               help: keep it: readers of before require it; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
