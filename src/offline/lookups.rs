@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int32Builder, Int64Builder, ListBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Builder, Int64Builder, ListBuilder};
 use arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -21,6 +21,9 @@ use crate::offline::{Error, Folder, parquet_file};
 
 const FOLDER: &str = "lookups";
 
+/// The place of the column.
+const DECODING: usize = 8;
+
 /// One row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedLookup {
@@ -29,6 +32,8 @@ pub struct LoggedLookup {
     pub version: Fingerprint,
     /// [`crate::kernel::plan::ViewPlan::answers`] of the plan that answered.
     pub answers: Fingerprint,
+    /// [`crate::kernel::event::decoding_mark`] of its source; `None` in files from before it was noted.
+    pub decoding: Option<Fingerprint>,
     pub entity: EntityKey,
     /// The values as the kernel's codec writes them: equal bytes are equal bits.
     pub values: Bytes,
@@ -92,7 +97,7 @@ fn read_file(folder: &Folder, path: &str) -> Result<Vec<LoggedLookup>, Error> {
     let mut lookups = Vec::new();
     for rows in parquet_file::read(folder.read(path)?).map_err(damaged)? {
         let rows = rows.map_err(damaged)?;
-        if rows.schema().fields() != schema().fields() {
+        if !is_of_lookups(&rows) {
             return Err(Error::damaged(path, "its columns are not those of logged lookups"));
         }
         for row in 0..rows.num_rows() {
@@ -113,7 +118,14 @@ fn schema() -> Schema {
         column("values", ValueType::Bytes),
         column("partitions", ValueType::List(Box::new(ValueType::Int32))),
         column("offsets", ValueType::List(Box::new(ValueType::Int64))),
+        Field::new("decoding", ValueType::String.to_arrow(), true),
     ])
+}
+
+/// Files from before it was noted lack the last column.
+fn is_of_lookups(rows: &RecordBatch) -> bool {
+    let (found, now) = (rows.schema(), schema());
+    found.fields() == now.fields() || found.fields()[..] == now.fields()[..DECODING]
 }
 
 fn to_rows(lookups: &[LoggedLookup]) -> RecordBatch {
@@ -133,6 +145,7 @@ fn to_rows(lookups: &[LoggedLookup]) -> RecordBatch {
         Arc::new(BinaryArray::from_iter_values(lookups.iter().map(|it| &it.values))),
         Arc::new(partitions.finish()),
         Arc::new(offsets.finish()),
+        Arc::new(StringArray::from_iter(lookups.iter().map(|it| it.decoding.map(|mark| mark.to_string())))),
     ];
     RecordBatch::try_new(Arc::new(schema()), columns).expect("the columns are those of the schema")
 }
@@ -148,6 +161,7 @@ fn from_row(rows: &RecordBatch, row: usize) -> Result<LoggedLookup, String> {
         return Err(format!("row {row} has {} partitions and {} offsets", partitions.len(), offsets.len()));
     }
     let offsets = partitions.values().iter().zip(offsets.values()).map(|(part, at)| (*part as u32, *at as u64));
+    let is_noted = rows.num_columns() > DECODING && rows.column(DECODING).is_valid(row);
     let fingerprint = |column: usize| {
         let hex = u64::from_str_radix(text(column), 16);
         hex.map(Fingerprint).map_err(|_| format!("`{}` is no fingerprint", text(column)))
@@ -157,6 +171,7 @@ fn from_row(rows: &RecordBatch, row: usize) -> Result<LoggedLookup, String> {
         view: text(1).parse()?,
         version: fingerprint(2)?,
         answers: fingerprint(3)?,
+        decoding: if is_noted { Some(fingerprint(DECODING)?) } else { None },
         entity: EntityKey::from_bytes(bytes(4)),
         values: Bytes::copy_from_slice(bytes(5)),
         offsets: offsets.collect(),
@@ -174,6 +189,7 @@ mod tests {
             view: "clicks".parse().expect("a name"),
             version: Fingerprint(0xfeed),
             answers: Fingerprint(7),
+            decoding: Some(Fingerprint(8)),
             entity: EntityKey::from_bytes(b"u\0\xff"),
             values: Bytes::from_static(values),
             offsets: offsets.to_vec(),
@@ -194,6 +210,19 @@ mod tests {
         assert_eq!(read("2026-11-20T00:00:00Z"), [old, new.clone()]);
         assert_eq!(read("2026-11-21T00:00:01Z"), [new]);
         assert_eq!(read("2026-11-22T00:00:00Z"), []);
+    }
+
+    #[test]
+    fn files_from_before_the_decoding_was_noted_are_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = project(root.path());
+        let noted = lookup("2026-11-21T00:00:00Z", b"v", &[(3, 7)]);
+        let rows = to_rows(std::slice::from_ref(&noted));
+        let earlier = rows.project(&(0..DECODING).collect::<Vec<_>>()).expect("a column less");
+        write_parquet(&folder, &format!("{FOLDER}/dt=2026-11-21/earlier.parquet"), &earlier).expect("written");
+        let mut files = Lookups::new(folder).read(EventTime::MIN).expect("listed");
+        let read = files.next().expect("a file").expect("read");
+        assert_eq!(read, [LoggedLookup { decoding: None, ..noted }]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::EventTime;
-use crate::offline::{self, Archive, LoggedLookup, Lookups};
+use crate::offline::{self, Archive, LoggedLookup, LookupFiles, Lookups, Pinned};
 use crate::telemetry::{Cancelled, Watch};
 
 mod difference;
@@ -61,6 +61,9 @@ pub enum Unchecked {
     Dropped,
     /// The version is still applied, but now answers with its features in another order, or with other defaults.
     OtherAnswers,
+    /// The source took and rejected other records when it was answered, and by those that it takes now the answer is
+    /// another. One that is the same by either is compared.
+    OtherDecoding,
     /// The log's bytes are not values of the view.
     Unreadable,
 }
@@ -84,6 +87,22 @@ pub fn check(
     watch: Watch<'_>,
 ) -> Result<Report, Error> {
     let files = lookups.read(since)?;
+    let mut report = counted(&files, versions, watch)?;
+    let pins = pins(archive, versions)?;
+    let passes = report.lookups.div_ceil(held);
+    for pass in 0..passes {
+        let watch = watch.nth(pass, passes);
+        let lookups = of_pass(&files, versions, pass, passes, watch)?;
+        for (index, (version, lookups)) in versions.iter().zip(lookups).enumerate() {
+            let watch = watch.nth(index, versions.len());
+            recompute::check_version(archive, version, &pins[index], lookups, &mut report, watch)?;
+        }
+    }
+    Ok(report)
+}
+
+/// How many there are, and those that nothing is known of any more.
+fn counted(files: &LookupFiles, versions: &[Arc<ViewPlan>], watch: Watch<'_>) -> Result<Report, Error> {
     let mut report = Report::default();
     for file in files.clone() {
         for lookup in file? {
@@ -94,20 +113,40 @@ pub fn check(
         }
         watch.at(0, 1)?;
     }
-    let passes = report.lookups.div_ceil(held);
-    for pass in 0..passes {
-        let mut by_version: Vec<Vec<LoggedLookup>> = vec![Vec::new(); versions.len()];
-        for file in files.clone() {
-            watch.at(pass, passes)?;
-            let of_pass = file?.into_iter().filter(|lookup| lookup.entity.hash() % passes as u64 == pass as u64);
-            of_pass.for_each(|it| version_of(&it, versions).into_iter().for_each(|at| by_version[at].push(it.clone())));
-        }
-        let watch = watch.nth(pass, passes);
-        for (index, (version, lookups)) in versions.iter().zip(by_version).enumerate() {
-            recompute::check_version(archive, version, lookups, &mut report, watch.nth(index, versions.len()))?;
+    Ok(report)
+}
+
+/// What is archived of the source of each version.
+fn pins(archive: &Archive, versions: &[Arc<ViewPlan>]) -> Result<Vec<Arc<Pinned>>, Error> {
+    let mut pins: Vec<Arc<Pinned>> = Vec::with_capacity(versions.len());
+    for (index, version) in versions.iter().enumerate() {
+        let same = versions[..index].iter().position(|before| before.source == version.source);
+        pins.push(match same {
+            Some(same) => pins[same].clone(),
+            None => Arc::new(archive.pin(&version.source)?),
+        });
+    }
+    Ok(pins)
+}
+
+/// Of each version the lookups of some of the entities.
+fn of_pass(
+    files: &LookupFiles,
+    versions: &[Arc<ViewPlan>],
+    pass: usize,
+    passes: usize,
+    watch: Watch<'_>,
+) -> Result<Vec<Vec<LoggedLookup>>, Error> {
+    let mut by_version: Vec<Vec<LoggedLookup>> = vec![Vec::new(); versions.len()];
+    for file in files.clone() {
+        watch.at(0, 1)?;
+        for lookup in file?.into_iter().filter(|lookup| lookup.entity.hash() % passes as u64 == pass as u64) {
+            if let Some(version) = version_of(&lookup, versions) {
+                by_version[version].push(lookup);
+            }
         }
     }
-    Ok(report)
+    Ok(by_version)
 }
 
 fn version_of(lookup: &LoggedLookup, versions: &[Arc<ViewPlan>]) -> Option<usize> {
@@ -120,6 +159,7 @@ impl Unchecked {
             Unchecked::NotArchived => "not archived yet",
             Unchecked::Dropped => "its version was dropped",
             Unchecked::OtherAnswers => "its view has its features in another order, or other defaults, by now",
+            Unchecked::OtherDecoding => "its source takes and rejects records by other fields by now",
             Unchecked::Unreadable => "what was logged is not readable",
         }
     }

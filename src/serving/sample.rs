@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::kernel::codec::encode_values;
 use crate::kernel::engine::Reading;
+use crate::kernel::event::decoding_mark;
 use crate::kernel::key::EntityKey;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::EventTime;
@@ -80,6 +81,7 @@ impl Sampler {
             view: view.name.clone(),
             version: view.fingerprint,
             answers: view.answers(),
+            decoding: Some(decoding_mark(&view.source)),
             entity: entity.clone(),
             values: encode_values(&reading.values).into(),
             offsets: offsets.to_vec(),

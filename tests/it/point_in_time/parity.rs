@@ -39,6 +39,7 @@ fn lookup(shop: &Shop, records: &[Record], folded: u64, as_of: &str) -> LoggedLo
         view: view.name.clone(),
         version: view.fingerprint,
         answers: view.answers(),
+        decoding: Some(event::decoding_mark(&view.source)),
         entity: EntityKey::encode(&[KeyPart::Text("u1".into())]),
         values: Bytes::from(encode_values(&read(&view, &[&part], time(as_of)).values)),
         offsets: vec![(0, folded)],
@@ -156,6 +157,22 @@ fn a_lost_event_is_found() {
     let served = LoggedLookup { offsets: vec![(0, 2)], ..lookup(&shop, &records(), 1, "10:30:00") };
     shop.lookups.append(&[served]).expect("appended");
     assert_eq!(check(&shop).values, Tally { compared: 3, different: 3, unchecked: 0 });
+}
+
+#[test]
+fn a_difference_under_another_decoding_is_unchecked_and_an_equal_value_is_compared() {
+    let shop = Shop::new();
+    shop.archive(&records());
+    let lost = LoggedLookup { offsets: vec![(0, 2)], ..lookup(&shop, &records(), 1, "10:30:00") };
+    let right = LoggedLookup { decoding: Some(Fingerprint(1)), ..lookup(&shop, &records(), 2, "10:30:00") };
+    let not_noted = LoggedLookup { decoding: None, ..lost.clone() };
+    shop.lookups
+        .append(&[LoggedLookup { decoding: Some(Fingerprint(1)), ..lost }, not_noted, right])
+        .expect("appended");
+    let report = check(&shop);
+    assert_eq!(report.values, Tally { compared: 3, different: 0, unchecked: 2 * 3 });
+    let reasons: Vec<_> = report.unchecked.iter().map(|((_, reason), count)| (*reason, *count)).collect();
+    assert_eq!(reasons, [(Unchecked::OtherDecoding, 2)]);
 }
 
 #[test]

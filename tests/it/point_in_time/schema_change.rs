@@ -117,6 +117,7 @@ fn lookup(view: &ViewPlan, records: &[RawRecord], folded: usize, as_of: EventTim
         view: view.name.clone(),
         version: view.fingerprint,
         answers: view.answers(),
+        decoding: Some(event::decoding_mark(&view.source)),
         entity: EntityKey::encode(&[KeyPart::Text("u1".into())]),
         values: Bytes::from(encode_values(&read(view, &[&part], as_of).values)),
         offsets: vec![(0, folded as u64)],
