@@ -2,6 +2,7 @@
 
 mod replay;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -138,8 +139,8 @@ fn known(state: &State, source: &str) -> Result<Arc<Source>, Problem> {
 }
 
 /// `ends` are those of the replay under the schema of now.
-fn view(letter: DeadLetter, source: &Source, ends: &[u64]) -> DeadLetterView {
-    let is_replayed = ends.get(letter.partition as usize).is_some_and(|end| letter.offset < *end);
+fn view(letter: DeadLetter, source: &Source, ends: &BTreeMap<u32, u64>) -> DeadLetterView {
+    let is_replayed = ends.get(&letter.partition).is_some_and(|end| letter.offset < *end);
     let now = match letter.is_taken_by(source) {
         true if is_replayed => "replayed",
         true => "taken",

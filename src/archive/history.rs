@@ -14,8 +14,8 @@ use crate::archive::Error;
 use crate::kernel::definition::{HistoryFiles, Source};
 use crate::kernel::event::{RawRecord, decode};
 use crate::kernel::key::HISTORY;
-use crate::kernel::time::{EventTime, Micros};
-use crate::offline::{self, Archive, History, InputFile, Inputs, Span, events_of};
+use crate::kernel::time::EventTime;
+use crate::offline::{self, Archive, Committed, History, InputFile, Inputs, LAST_MILLI, Span, events_of};
 
 /// Between looks at what the sources are now, and between attempts at files that cannot be read.
 const LOOK: Duration = Duration::from_millis(250);
@@ -81,6 +81,9 @@ pub(super) fn import(archive: &Archive, inputs: &Inputs, source: &Arc<Source>) -
             importer.take(events?, said.until)?;
         }
     }
+    if importer.history.rows < committed {
+        return Err(importer.other_rows());
+    }
     archive.finish_history(source, importer.history)?;
     Ok(importer.history)
 }
@@ -103,8 +106,24 @@ impl Importer<'_> {
         if records.is_empty() || offsets.end <= self.committed {
             return Ok(());
         }
-        // Of one that another archiver committed first the same rows are in it.
-        self.archive.commit(self.source, &Span { partition: HISTORY, offsets }, &records).map(drop)
+        let (start, end) = (offsets.start, offsets.end);
+        let committed = match start < self.committed {
+            true => Committed::AlreadyCommitted { to: self.committed },
+            false => self.archive.commit(self.source, &Span { partition: HISTORY, offsets }, &records)?,
+        };
+        match committed {
+            // Of one that another archiver committed first the same rows are in it.
+            Committed::AlreadyCommitted { to } if to != end => Err(self.other_rows()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which rows are from before their `until` is told by their decoding.
+    fn other_rows(&self) -> offline::Error {
+        let detail = "other rows of them are kept than when it was begun to read them, for the source decodes otherwise \
+                      now: apply the schema of then, or change `history` of the source, so that all are read anew";
+        let path = format!("history files of source {}", self.source.name);
+        offline::Error::Input { path, detail: detail.to_owned() }
     }
 
     /// Numbered, and stamped with their own times. No event of the past is ahead of its ingestion.
@@ -117,7 +136,7 @@ impl Importer<'_> {
         let mut times = decoded.events.events.iter().map(|event| event.event_time);
         for (index, record) in records.iter_mut().enumerate() {
             record.ingestion_time = match rejected.next_if_eq(&index) {
-                Some(_) => until - Micros::from_millis(1),
+                Some(_) => until - LAST_MILLI,
                 None => times.next().expect("what is not rejected is an event"),
             };
         }
@@ -140,7 +159,7 @@ mod tests {
     use crate::kernel::definition::{SourceText, parse};
     use crate::kernel::key::Origin;
     use crate::offline::folder::tests::project;
-    use crate::offline::{Filter, Scope};
+    use crate::offline::{Filter, Redecoded, Scope};
 
     const SOURCE: &str = "
 kind: source
@@ -170,6 +189,60 @@ schema:
         write("a.csv", "at,user,price\n1767225598000,007,\n");
         write("last.ndjson", "{\"at\":1767225600000,\"user\":\"u4\"}\n\nnothing\n{\"at\":1767312000000}\n");
         Inputs::new([root.display().to_string()])
+    }
+
+    /// Rows of a file that are events once `price` is a float64, where it was an int64.
+    fn mended(rows: &str) -> (tempfile::TempDir, Inputs, [Arc<Source>; 2]) {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(root.path().join("past")).expect("made");
+        std::fs::write(root.path().join("past/a.csv"), rows).expect("written");
+        let inputs = Inputs::new([root.path().display().to_string()]);
+        let source = |price: &str| {
+            let text =
+                SOURCE.replace("  - { path: past/last.ndjson, format: ndjson, until: 2026-01-02T00:00:00Z }\n", "");
+            let text = text.replace("price, type: float64", price);
+            parse(&[SourceText { path: "clicks.yaml".to_owned(), text }]).expect("right").sources[0].clone()
+        };
+        (root, inputs, [source("price, type: int64"), source("price, type: float64")])
+    }
+
+    #[test]
+    fn a_row_that_the_schema_takes_by_now_is_ingested_when_it_happened_and_none_from_after_the_until() {
+        let rows =
+            "at,user,price\n1767225500000,u1,2.5\n1767225600000,u2,2.5\n1767225599999,u3,1\n1767225500500,u4,1\n";
+        let (root, inputs, [before, after]) = mended(rows);
+        let archive = Archive::new(project(root.path()));
+        assert_eq!(import(&archive, &inputs, &before).expect("imported"), History { rows: 4, left_out: 0 });
+        assert_eq!(users(&archive, &before), ["u3 2 2025-12-31T23:59:59.999Z", "u4 3 2025-12-31T23:58:20.500Z"]);
+        let expected = ["u1 0 2025-12-31T23:58:20Z", "u3 2 2025-12-31T23:59:59.999Z", "u4 3 2025-12-31T23:58:20.500Z"];
+        assert_eq!(users(&archive, &after), expected);
+    }
+
+    #[test]
+    fn dead_letters_of_history_that_were_decoded_again_are_not_a_second_time() {
+        let (root, inputs, [before, after]) = mended("at,user,price\n1767225500000,u1,2.5\n1767225500000,u2,x\n");
+        let archive = Archive::new(project(root.path()));
+        import(&archive, &inputs, &before).expect("imported");
+        let again =
+            |done: &[(u32, u64)]| archive.decode_again(&after, &done.iter().copied().collect()).expect("decoded");
+        assert_eq!(again(&[(0, 9)]), Redecoded { taken: 1, rejected: 1 });
+        assert_eq!(again(&[(0, 9), (HISTORY, 2)]), Redecoded::default());
+    }
+
+    #[test]
+    fn an_import_that_a_change_of_the_schema_meets_says_so_and_leaves_the_chain_whole() {
+        let rows = "at,user,price\n1767225500000,u1,1\n1767225600000,u2,2.5\n";
+        let (root, inputs, [before, after]) = mended(rows);
+        let archive = Archive::new(project(root.path()));
+        import(&archive, &inputs, &before).expect("imported, and all but the word that this was all is lost");
+        let complete = root.path().join("default/events/clicks/_history");
+        for mark in std::fs::read_dir(complete).expect("there") {
+            std::fs::remove_file(mark.expect("an entry").path().join("complete")).expect("removed");
+        }
+        let refused = import(&archive, &inputs, &after).expect_err("a row less is kept").to_string();
+        assert!(refused.contains("the source decodes otherwise now"), "{refused}");
+        assert_eq!(users(&archive, &after), ["u1 0 2025-12-31T23:58:20Z"]);
+        import(&archive, &inputs, &before).expect("imported by the schema of then");
     }
 
     fn users(archive: &Archive, source: &Arc<Source>) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! They are written by the same commit as the events around them, so none is lost or listed twice. They tell what was
 //! decided on the day: a source that changed since may decode one as an event, or reject one that was none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, StringArray};
@@ -97,11 +98,11 @@ impl Archive {
     }
 
     /// Decodes again what is not below the offset that `done` has for its partition.
-    pub fn decode_again(&self, source: &Source, done: &[u64]) -> Result<Redecoded, Error> {
+    pub fn decode_again(&self, source: &Source, done: &BTreeMap<u32, u64>) -> Result<Redecoded, Error> {
         let mut outcome = Redecoded::default();
         for file in dead_letter_files(&self.pin(source)?) {
             let letters = read_file(self.folder(), &file)?.into_iter();
-            let is_new = |it: &DeadLetter| done.get(it.partition as usize).is_none_or(|done| it.offset >= *done);
+            let is_new = |it: &DeadLetter| done.get(&it.partition).is_none_or(|done| it.offset >= *done);
             let records: Vec<RawRecord> = letters.filter(is_new).map(|letter| letter.record()).collect();
             let rejected = event::decode(source, &records).rejections.len();
             outcome.taken += (records.len() - rejected) as u64;

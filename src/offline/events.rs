@@ -13,12 +13,12 @@ use arrow::record_batch::RecordBatch;
 
 use crate::kernel::definition::Source;
 use crate::kernel::event::{self, EventBatch, decoding_mark};
-use crate::kernel::key::Origin;
+use crate::kernel::key::{HISTORY, Origin};
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
 use crate::offline::archive::{INGESTION_TIME, OFFSET, PARTITION, Pinned};
 use crate::offline::commit::{Commit, EventFile};
-use crate::offline::{Error, Folder, parquet_file, records};
+use crate::offline::{Error, Folder, history, parquet_file, records};
 
 /// Which of the pinned events to read.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +117,10 @@ impl Events {
     fn decode_anew(&self, commit: &Commit, piece: &Piece) -> Result<ArchivedEvents, Error> {
         let mut records = records::of_commit(&self.folder, piece.partition, commit)?;
         records.truncate(records.partition_point(|record| record.offset < piece.below));
-        let events = event::decode(&self.source, &records).events;
+        let events = match piece.partition {
+            HISTORY => history::decode_anew(&self.source, records),
+            _ => event::decode(&self.source, &records).events,
+        };
         let positions = events.events.iter().map(|event| (event.origin, event.ingestion_time)).collect();
         Ok(ArchivedEvents { fields: events.fields, positions })
     }

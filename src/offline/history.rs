@@ -1,15 +1,25 @@
 //! The archive of events from history files: a chain of commits like a partition's, and whether it is complete.
 //!
 //! Promises: what jobs read of history is all of it or none, for it counts once its last file has been read; and it is
-//! always the same, for it was copied. Files that change afterwards change nothing; files that change while they are
-//! read are noticed.
+//! always the same, for it was copied. Files that change afterwards change nothing. While they are read, a file that comes,
+//! goes, or has another size is noticed if whoever reads them begins again; of a bucket names alone are looked at. One that
+//! is rewritten in place with as many bytes is not: then rows at the seam may be lost or there twice.
 
+use std::collections::BTreeMap;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::kernel::definition::Source;
+use crate::kernel::event::{self, Envelope, EventBatch, RawRecord};
 use crate::kernel::plan::Fingerprint;
+use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Archive, Error, InputFile};
+
+/// How long before its `until` a row is kept of which no time is known.
+pub const LAST_MILLI: Micros = Micros::from_millis(1);
 
 /// What is said at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +62,24 @@ impl Archive {
         let json = serde_json::to_vec(&history).expect("numbers are plain JSON");
         self.folder().create(&path(source, "complete"), &json).map(drop)
     }
+}
+
+/// Rejected rows were kept with the last millisecond before their `until`, the others with the times that they had then:
+/// the event times of now are what counts. From after its `until` a row is the log's.
+pub(super) fn decode_anew(source: &Source, mut records: Vec<RawRecord>) -> EventBatch {
+    let kept: BTreeMap<u64, EventTime> = records.iter().map(|it| (it.offset, it.ingestion_time)).collect();
+    records.iter_mut().for_each(|record| record.ingestion_time = EventTime::MAX.floor_to_millis());
+    let mut decoded = event::decode(source, &records).events;
+    let untils = || source.history.iter().map(|files| files.until);
+    let until = |kept: EventTime| untils().find(|until| *until - LAST_MILLI == kept).or(untils().max());
+    let is_past = |event: &Envelope| until(kept[&event.origin.place().1]).is_none_or(|until| event.event_time < until);
+    let past: Vec<bool> = decoded.events.iter().map(is_past).collect();
+    decoded.fields =
+        filter_record_batch(&decoded.fields, &BooleanArray::from(past.clone())).expect("a bit for each row");
+    let mut past = past.into_iter();
+    decoded.events.retain(|_| past.next().expect("a bit for each row"));
+    decoded.events.iter_mut().for_each(|event| event.ingestion_time = event.event_time.floor_to_millis());
+    decoded
 }
 
 fn path(source: &Source, what: &str) -> String {

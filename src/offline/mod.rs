@@ -23,7 +23,7 @@ pub use dead_letters::{DeadLetter, Filter, Redecoded};
 pub use events::{ArchivedEvents, Events, Scope};
 pub use feature_table::{AS_OF, FeatureTable, Manifest, Run, Step};
 pub use folder::Folder;
-pub use history::History;
+pub use history::{History, LAST_MILLI};
 pub use input_rows::events_of;
 pub use inputs::{InputFile, Inputs};
 pub use kept_spine::KeptSpine;

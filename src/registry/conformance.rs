@@ -239,7 +239,7 @@ async fn the_newest_replay_of_a_source_and_a_mark_counts(registry: &dyn Registry
     let replay = |decoding: u64, ends: &[u64], by: &str| Replay {
         source: name("clicks"),
         decoding: Fingerprint(decoding),
-        ends: ends.to_vec(),
+        ends: (0..).zip(ends.iter().copied()).collect(),
         at: at(5),
         by: by.to_owned(),
     };

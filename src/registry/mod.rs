@@ -165,8 +165,8 @@ pub struct Replay {
     pub source: Name,
     /// The mark of the schema that they were decoded by.
     pub decoding: Fingerprint,
-    /// For each partition, the offset that they are below.
-    pub ends: Vec<u64>,
+    /// For each partition, history's among them, the offset that they are below.
+    pub ends: BTreeMap<u32, u64>,
     pub at: EventTime,
     pub by: String,
 }

@@ -5,7 +5,7 @@
 //! that the mend left as they are. A replay has those built anew, and so each record counts once, with its own ingestion
 //! time and place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::api::State;
 use crate::api::problem::Problem;
 use crate::kernel::definition::Source;
 use crate::kernel::event::decoding_mark;
+use crate::kernel::key::HISTORY;
 use crate::kernel::plan::{Fingerprint, Plan};
 use crate::registry::catalogue::{Catalogue, Version, compile};
 use crate::registry::{Registry, Replay, VersionState};
@@ -44,15 +45,22 @@ impl Replayed {
 }
 
 /// Up to where the dead letters of each partition were replayed under the schema of now.
-pub(super) async fn ends(state: &State, source: &str) -> Result<Vec<u64>, Problem> {
+pub(super) async fn ends(state: &State, source: &str) -> Result<BTreeMap<u32, u64>, Problem> {
     let source = known(state, source)?;
     let replay = state.registry.replay(&source.name, decoding_mark(&source)).await?;
     Ok(replay.map(|replay| replay.ends).unwrap_or_default())
 }
 
+/// Of the log, and of what is archived of history files.
+async fn ends_now(state: &State, source: &Source) -> Result<BTreeMap<u32, u64>, Problem> {
+    let log = state.log.bounds(&source.topic).await?;
+    let history = on_archive(state, source.name.as_str(), |archive, source| archive.position(source, HISTORY)).await?;
+    Ok((0..).zip(log.iter().map(|held| held.end)).chain(history.map(|end| (HISTORY, end))).collect())
+}
+
 pub(super) async fn replay(state: &State, name: &str, by: String) -> Result<Replayed, Problem> {
     let source = known(state, name)?;
-    let bounds = state.log.bounds(&source.topic).await?;
+    let ends_now = ends_now(state, &source).await?;
     let done = ends(state, name).await?;
     let outcome = on_archive(state, name, move |archive, source| archive.decode_again(source, &done)).await?;
     let mut replayed = Replayed {
@@ -75,8 +83,7 @@ pub(super) async fn replay(state: &State, name: &str, by: String) -> Result<Repl
     let now = state.clock.now();
     state.registry.rebuild(&behind, now).await?;
     // After it: a replay that is cut short in between is done once more, and rows that are built twice are the same.
-    let ends = bounds.iter().map(|held| held.end).collect();
-    let decoding = decoding_mark(&source);
+    let (ends, decoding) = (ends_now, decoding_mark(&source));
     state.registry.put_replay(&Replay { source: source.name.clone(), decoding, ends, at: now, by }).await?;
     state.catalogues.refresh(&*state.registry).await?;
     Ok(replayed)

@@ -1,5 +1,7 @@
 //! Dead letters that were decoded again.
 
+use std::collections::BTreeMap;
+
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
@@ -12,7 +14,7 @@ impl<D: Database> SqlRegistry<D> {
         let written = "INSERT INTO replay (project, source, decoding, ends, at, who) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (project, source, decoding) DO UPDATE SET
                  ends = excluded.ends, at = excluded.at, who = excluded.who";
-        let ends: Vec<String> = replay.ends.iter().map(u64::to_string).collect();
+        let ends: Vec<String> = replay.ends.iter().map(|(partition, end)| format!("{partition}:{end}")).collect();
         let cells = cells![
             self.project(),
             replay.source.as_str(),
@@ -29,15 +31,39 @@ impl<D: Database> SqlRegistry<D> {
         let cells = cells![self.project(), source.as_str(), decoding.to_string().as_str()];
         let rows = self.database.run(rows, cells).await?;
         let replay = |row: &Row| {
-            let ends = |text: &str| text.split(',').filter(|it| !it.is_empty()).map(|it| it.parse().ok()).collect();
             Ok(Replay {
                 source: source.clone(),
                 decoding,
-                ends: self.read("list of offsets", row.text(0), ends)?,
+                ends: self.read("list of offsets", row.text(0), ends_of)?,
                 at: EventTime::unchecked(row.integer(1)),
                 by: row.text(2).to_owned(),
             })
         };
         rows.first().map(replay).transpose()
+    }
+}
+
+/// `0:7,1:9`. Earlier releases wrote the offsets alone, from partition 0 on.
+fn ends_of(text: &str) -> Option<BTreeMap<u32, u64>> {
+    let end = |(index, item): (usize, &str)| {
+        let (partition, end) = match item.split_once(':') {
+            Some((partition, end)) => (partition.parse().ok()?, end),
+            None => (index as u32, item),
+        };
+        Some((partition, end.parse().ok()?))
+    };
+    text.split(',').filter(|item| !item.is_empty()).enumerate().map(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_read_as_this_release_and_earlier_ones_wrote_them() {
+        assert_eq!(ends_of("0:7,4294967295:3"), Some(BTreeMap::from([(0, 7), (u32::MAX, 3)])));
+        assert_eq!(ends_of("7,0"), Some(BTreeMap::from([(0, 7), (1, 0)])));
+        assert_eq!(ends_of(""), Some(BTreeMap::new()));
+        assert_eq!(ends_of("0:x"), None);
     }
 }
