@@ -8,8 +8,8 @@
 //! Promises: a row for each instant and each entity that is not NOT_FOUND at it, with the key's columns, `as_of`, and
 //! the features by their names. The table has all rows of a run or none of them; equal runs over equal archives hold
 //! equal rows. A run that was killed goes on under its name: from the commits that it pinned when it began, behind the
-//! steps that each lane has written, to the same files byte for byte; one that nobody goes on with is its caller's to
-//! discard. Memory is bounded by [`Resources`], whatever the
+//! steps that each lane has written, to the same files byte for byte; a definition by which they would be others goes on
+//! with none. One that nobody goes on with is its caller's to discard. Memory is bounded by [`Resources`], whatever the
 //! archive holds and however many instants there are.
 //!
 //! It waits for nothing: that the archive has every event which the job shall see is its caller's concern. It blocks.
@@ -52,7 +52,9 @@ pub enum Error {
         "the table would have two columns `{0}`: a feature, and a key or the instant; name the feature differently"
     )]
     NameTaken(String),
-    #[error("run `{0}` was begun for another interval, or by other steps: take another name")]
+    #[error(
+        "run `{0}` was begun for another interval, by other steps, or by another definition of its view: take another name"
+    )]
     OtherRequest(String),
     #[error("the backfill cannot read the archive, or write its table")]
     Files(#[from] offline::Error),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::backfill::Request;
 use crate::batch::Resources;
+use crate::kernel::event::decoding_mark;
+use crate::kernel::plan::ViewPlan;
 use crate::offline::{Archive, Error};
 
 /// Plain data, kept with the run.
@@ -16,6 +18,10 @@ pub(super) struct Plan {
     every: String,
     knowledge: String,
     source: String,
+    /// What rows show beyond their version, which the run's table has: the order and the defaults of features, for how long
+    /// an entity is found, and which records are events.
+    #[serde(default)]
+    definition: [String; 3],
     /// Partition → the offset that its events are read up to.
     pub archived_to: BTreeMap<u32, u64>,
     /// Into how many lanes entities are dealt by their shards.
@@ -37,6 +43,7 @@ impl Plan {
             every: request.every.to_string(),
             knowledge: request.knowledge.as_str().to_owned(),
             source: request.view.source.name.to_string(),
+            definition: definition(&request.view),
             archived_to: archive.pin(&request.view.source)?.offsets(),
             lanes,
             step_bytes: resources.memory_bytes / ROWS_SHARE / lanes,
@@ -45,7 +52,9 @@ impl Plan {
 
     pub fn is_of(&self, request: &Request) -> bool {
         let asked = [request.interval.start.to_string(), request.interval.end.to_string(), request.every.to_string()];
-        asked == [self.from.as_str(), &self.to, &self.every] && request.knowledge.as_str() == self.knowledge
+        asked == [self.from.as_str(), &self.to, &self.every]
+            && request.knowledge.as_str() == self.knowledge
+            && definition(&request.view) == self.definition
     }
 
     /// What was asked, and what it was computed from.
@@ -59,4 +68,9 @@ impl Plan {
             "archived_to": self.archived_to,
         })
     }
+}
+
+fn definition(view: &ViewPlan) -> [String; 3] {
+    let found_for = view.found_for().map_or_else(|| "ever".to_owned(), |duration| duration.to_string());
+    [view.answers().to_string(), found_for, decoding_mark(&view.source).to_string()]
 }

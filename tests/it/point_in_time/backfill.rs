@@ -5,9 +5,10 @@ use freshet::batch::Resources;
 use freshet::kernel::engine::Knowledge;
 use freshet::kernel::time::Micros;
 use freshet::offline::FeatureTable;
+use freshet::telemetry::Watch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::{Shop, click, table, time, unwatched};
+use super::{SHOP, Shop, click, table, time, unwatched};
 
 pub(super) fn request(shop: &Shop, view: &str, from: &str, to: &str) -> Request {
     let view = shop.plan.view(view).expect("it is defined").clone();
@@ -86,4 +87,27 @@ fn an_interval_without_instants_is_refused() {
         assert!(matches!(outcome, Err(Error::NoInstants { .. })));
         assert_eq!(table(&request).manifest("job-1").expect("read"), None);
     }
+}
+
+#[test]
+fn a_run_that_was_begun_by_another_definition_is_not_gone_on_with() {
+    let shop = Shop::new();
+    shop.archive(&[click(0, "u1", "09:30:00", "09:30:00", "ink", 1.0)]);
+    let begun = request(&shop, "user_activity", "09:00:00", "12:00:00");
+    let table = FeatureTable::new(shop.folder.clone(), &begun.view.name, begun.view.fingerprint);
+    let stopped = Watch::new(&|_| {}, &|| true);
+    let outcome = backfill::run(&shop.archive, &table, "job-1", &begun, Resources::default(), stopped);
+    assert!(matches!(outcome, Err(Error::Cancelled(_))), "{outcome:?}");
+    for (from, to) in [
+        ("column: price, windows: [1h] }", "column: price, windows: [1h], default: -1.0 }"),
+        ("max_age: 3h", "max_age: 2h"),
+        ("    - { name: price", "    - { name: note, type: string }\n    - { name: price"),
+    ] {
+        let changed = Shop::defined_in(shop.folder.clone(), &SHOP.replace(from, to));
+        let request = request(&changed, "user_activity", "09:00:00", "12:00:00");
+        assert_eq!(request.view.fingerprint, begun.view.fingerprint, "the same version");
+        let outcome = backfill::run(&shop.archive, &table, "job-1", &request, Resources::default(), unwatched());
+        assert!(matches!(outcome, Err(Error::OtherRequest(_))), "{to}: {outcome:?}");
+    }
+    rows(&shop, &begun);
 }
