@@ -1,4 +1,4 @@
-//! The operator that drops copies of events, which are told in the order of offsets.
+//! The operator that drops copies of events, which are told in the order of offsets, and then what nobody asks about.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,21 +12,23 @@ use datafusion_physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Exec
 use futures::StreamExt;
 
 use crate::batch::{ordering, unordered};
+use crate::kernel::engine::Asked;
 use crate::kernel::engine::entrants::{Copies, Entrants, ORDER};
 
 #[derive(Debug)]
 pub(super) struct CopiesExec {
     entrants: Entrants,
+    asked: Arc<Asked>,
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
 impl CopiesExec {
     /// The input has the rows of an entity in one partition, by origin.
-    pub fn new(entrants: Entrants, input: Arc<dyn ExecutionPlan>) -> CopiesExec {
+    pub fn new(entrants: Entrants, asked: Arc<Asked>, input: Arc<dyn ExecutionPlan>) -> CopiesExec {
         // The shard stays the column that it is.
         let properties = unordered(entrants.schema_by_time(), input.output_partitioning().clone());
-        CopiesExec { entrants, input, properties }
+        CopiesExec { entrants, asked, input, properties }
     }
 }
 
@@ -61,11 +63,11 @@ impl ExecutionPlan for CopiesExec {
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(CopiesExec::new(self.entrants.clone(), children.swap_remove(0))))
+        Ok(Arc::new(CopiesExec::new(self.entrants.clone(), self.asked.clone(), children.swap_remove(0))))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let mut copies = Copies::new(self.entrants.clone());
+        let mut copies = Copies::new(self.entrants.clone(), self.asked.clone());
         let events = self.input.execute(partition, context)?;
         let distinct = events.map(move |batch| Ok(copies.drop(&batch?)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), distinct)))

@@ -44,6 +44,11 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(resources: Resources) -> Result<Engine, Error> {
+        Engine::of_batches(resources, BATCH_ROWS)
+    }
+
+    /// One whose rows may be so wide that only so many of them make a batch, where these are fewer than usually.
+    pub fn of_batches(resources: Resources, rows: usize) -> Result<Engine, Error> {
         let threads = resources.threads.get();
         // What was spilled is read on blocking threads: the allocator keeps memory for each, and there would be hundreds.
         let runtime = Builder::new_multi_thread().worker_threads(threads).max_blocking_threads(2 * threads).build();
@@ -52,7 +57,7 @@ impl Engine {
         let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
         let config = SessionConfig::new()
             .with_target_partitions(threads)
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(BATCH_ROWS.min(rows))
             .with_sort_spill_reservation_bytes((resources.memory_bytes / 64).min(MERGE_BYTES));
         let context = TaskContext::default().with_session_config(config).with_runtime(environment);
         Ok(Engine { runtime, context: Arc::new(context) })

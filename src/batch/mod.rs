@@ -56,8 +56,18 @@ pub struct Wanted {
 pub enum Error {
     #[error("the job cannot read the archive")]
     Files(#[from] offline::Error),
-    #[error("the job cannot be computed: give it more memory, or more room for temporary files")]
+    #[error("the job cannot be computed{}", mend(.0))]
     Engine(#[source] DataFusionError),
+}
+
+/// More of something helps where it ran out.
+fn mend(error: &DataFusionError) -> &'static str {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) | DataFusionError::IoError(_) => {
+            ": give it more memory, or more room for temporary files"
+        }
+        _ => "",
+    }
 }
 
 /// What the archive could not do stays that, wherever it was noticed.
@@ -83,12 +93,12 @@ impl Wanted {
 
     /// The events without copies, each entity's in the order of the instants from which a row may see them.
     pub fn by_time(self, archive: &Archive, progress: &Arc<Progress>) -> Arc<dyn ExecutionPlan> {
-        let (entrants, partitions) = (self.entrants.clone(), self.partitions);
+        let (entrants, asked, partitions) = (self.entrants.clone(), self.asked.clone(), self.partitions);
         let table = if entrants.may_have_copies() { Table::ByOrigin } else { Table::ByTime };
         let events = EventsExec::new(archive.clone(), self, table, progress.clone());
         let events = sorted(Arc::new(events), partitions);
         match entrants.may_have_copies() {
-            true => sort(ORDER, Arc::new(CopiesExec::new(entrants, events))),
+            true => sort(ORDER, Arc::new(CopiesExec::new(entrants, asked, events))),
             false => events,
         }
     }
@@ -111,4 +121,17 @@ pub fn sort(column: &str, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPla
 pub fn ordering(column: &str, schema: &SchemaRef) -> LexOrdering {
     let column = col(column, schema).expect("the table has the column that it is sorted by");
     LexOrdering::new([PhysicalSortExpr::new_default(column)]).expect("one column is an ordering")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_is_advised_where_it_ran_out_and_nowhere_else() {
+        let said = |error: DataFusionError| Error::from(error).to_string();
+        let spent = DataFusionError::ResourcesExhausted("512 MB are taken".to_owned());
+        assert!(said(spent.context("sorting")).ends_with("give it more memory, or more room for temporary files"));
+        assert_eq!(said(DataFusionError::Execution("an overflow".to_owned())), "the job cannot be computed");
+    }
 }

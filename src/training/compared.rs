@@ -17,7 +17,6 @@ use arrow::array::{Array, ArrayRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion_execution::TaskContext;
 
-use crate::batch::Engine;
 use crate::kernel::engine::Knowledge;
 use crate::telemetry::Watch;
 use crate::training::Error;
@@ -39,7 +38,7 @@ impl Job {
     /// As [`Job::run`], of a job that is `as_served`; answers the differences of each feature, in the order of the request.
     pub fn run_compared(&self, watch: Watch<'_>, sink: &mut Sink<'_>) -> Result<Vec<Differences>, Error> {
         watch.at(0, 1)?;
-        let engine = Engine::start(self.resources())?;
+        let engine = self.engine()?;
         let differences = engine.runtime.block_on(self.compare(&engine.context, watch, sink))?;
         watch.at(1, 1)?;
         Ok(differences)
@@ -56,12 +55,13 @@ impl Job {
         for other in &others {
             more.push(other.begin_answers(context)?);
         }
+        let reading = |number| Job::reading(watch).nth(number, 3);
         let mut differences = vec![Differences::default(); self.features()];
         let mut rows = 0;
         for piece in self.pieces() {
-            let served = self.next_columns(&mut own, piece.num_rows(), watch).await?;
-            let not_late = others[0].next_columns(&mut more[0], piece.num_rows(), watch).await?;
-            let all = others[1].next_columns(&mut more[1], piece.num_rows(), watch).await?;
+            let served = self.next_columns(&mut own, piece.num_rows(), reading(0)).await?;
+            let not_late = others[0].next_columns(&mut more[0], piece.num_rows(), reading(1)).await?;
+            let all = others[1].next_columns(&mut more[1], piece.num_rows(), reading(2)).await?;
             for (feature, differences) in differences.iter_mut().enumerate() {
                 differences.add([&served[feature], &not_late[feature], &all[feature]]);
             }

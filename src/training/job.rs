@@ -57,6 +57,9 @@ pub(super) struct AllAnswers {
 /// How much of a job is reading events, rather than what comes after.
 const READING: f64 = 0.8;
 
+/// What the answers that are computed, sorted or written at once may take.
+const ANSWERS_BYTES: usize = 64 << 20;
+
 /// Where batches go as they are made.
 pub type Sink<'a> = dyn FnMut(RecordBatch) -> Result<(), offline::Error> + 'a;
 
@@ -100,7 +103,7 @@ impl Job {
     /// Computes the rows, and hands them on in the order of the spine, a few thousand at a time.
     pub fn run(&self, watch: Watch<'_>, sink: &mut Sink<'_>) -> Result<(), Error> {
         watch.at(0, 1)?;
-        let engine = Engine::start(self.resources)?;
+        let engine = self.engine()?;
         engine.runtime.block_on(self.join(&engine.context, watch, sink))?;
         Ok(watch.at(1, 1)?)
     }
@@ -120,7 +123,7 @@ impl Job {
         let mut answers = self.begin_answers(context)?;
         let mut rows = 0;
         for piece in self.pieces() {
-            let columns = self.next_columns(&mut answers, piece.num_rows(), watch).await?;
+            let columns = self.next_columns(&mut answers, piece.num_rows(), Job::reading(watch)).await?;
             sink(self.beside(&piece, columns))?;
             rows += piece.num_rows();
             self.joined(watch, rows)?;
@@ -137,8 +140,13 @@ impl Job {
         job
     }
 
-    pub(super) fn resources(&self) -> Resources {
-        self.resources
+    pub(super) fn engine(&self) -> Result<Engine, Error> {
+        Ok(Engine::of_batches(self.resources, self.rows_at_once())?)
+    }
+
+    /// As many as are answered in so much memory, however full their lists are.
+    fn rows_at_once(&self) -> usize {
+        rows_within(self.views.iter().map(|view| view.task.answer_bytes()).sum())
     }
 
     /// How many there are.
@@ -147,7 +155,7 @@ impl Job {
     }
 
     pub(super) fn pieces(&self) -> impl Iterator<Item = RecordBatch> {
-        self.spine.pieces()
+        self.spine.pieces(self.rows_at_once())
     }
 
     pub(super) fn begin_answers(&self, context: &Arc<TaskContext>) -> Result<AllAnswers, Error> {
@@ -160,14 +168,18 @@ impl Job {
         Ok(AllAnswers { views, progress })
     }
 
+    /// The part of a job that is reading events.
+    pub(super) fn reading(watch: Watch<'_>) -> Watch<'_> {
+        watch.part(0.0, READING)
+    }
+
     /// The features of the next rows, while what is read meanwhile is told.
     pub(super) async fn next_columns(
         &self,
         answers: &mut AllAnswers,
         rows: usize,
-        watch: Watch<'_>,
+        reading: Watch<'_>,
     ) -> Result<Vec<ArrayRef>, Error> {
-        let reading = watch.part(0.0, READING);
         let commits = self.views.iter().flat_map(|view| &view.task.scans).map(Pinned::commits).sum();
         let AllAnswers { views, progress } = answers;
         let mut taken = pin!(self.take(views, rows));
@@ -201,9 +213,14 @@ impl Job {
 
 /// Runs one of [`Job::tasks`]: gives back the number of each row of the spine, in their order, and its features.
 pub fn answer(task: &str, archive: &Archive, plan: &Plan, resources: Resources) -> Result<Vec<RecordBatch>, Error> {
-    let operators = codec::decode(task, plan)?.physical(archive, &Arc::default());
-    let engine = Engine::start(resources)?;
+    let task = codec::decode(task, plan)?;
+    let engine = Engine::of_batches(resources, rows_within(task.answer_bytes()))?;
+    let operators = task.physical(archive, &Arc::default());
     Ok(engine.runtime.block_on(collect(operators, engine.context.clone()))?)
+}
+
+fn rows_within(answer_bytes: usize) -> usize {
+    (ANSWERS_BYTES / answer_bytes.max(1)).max(1)
 }
 
 impl ViewTask {

@@ -14,7 +14,7 @@ use crate::offline::{self, SpineColumns};
 use crate::training::wanted::Wanted;
 use crate::training::{Error, Request, point_in_time};
 
-/// Questions that are one batch, and rows that are answered at once.
+/// Questions that are one batch, and the most rows that are answered at once.
 const BATCH_ROWS: usize = 8_192;
 
 #[derive(Clone)]
@@ -67,8 +67,8 @@ impl Spine {
     }
 
     /// The rows as they were handed in, in pieces that are not too large to be answered at once.
-    pub fn pieces(&self) -> impl Iterator<Item = RecordBatch> {
-        self.batches.iter().flat_map(pieces)
+    pub fn pieces(&self, rows: usize) -> impl Iterator<Item = RecordBatch> {
+        self.batches.iter().flat_map(move |batch| pieces(batch, rows.min(BATCH_ROWS)))
     }
 }
 
@@ -79,13 +79,13 @@ fn questions(entity: &Entity, checked: &[RecordBatch], label_time: &str) -> Vec<
         first += piece.num_rows();
         batch
     };
-    checked.iter().flat_map(pieces).map(batch).collect()
+    checked.iter().flat_map(|batch| pieces(batch, BATCH_ROWS)).map(batch).collect()
 }
 
 /// One at least: a spine without rows is a training set without rows.
-fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
-    let starts = (0..batch.num_rows().max(1)).step_by(BATCH_ROWS);
-    starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))
+fn pieces(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..batch.num_rows().max(1)).step_by(rows);
+    starts.map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))
 }
 
 fn key_columns(entity: &Entity, checked: &RecordBatch) -> Vec<ArrayRef> {

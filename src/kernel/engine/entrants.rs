@@ -38,7 +38,7 @@ mod sorted;
 
 /// The order that a table is to be sorted by.
 pub const ORDER: &str = "_order";
-/// The shard of the entity, the same as online: rows of a shard go to one place.
+/// By the entity's hash, one of as many as a project has shards by default: rows of one go to one place.
 pub const SHARD: &str = "_shard";
 
 const EVENT_TIME: &str = "_event_time";

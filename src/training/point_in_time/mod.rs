@@ -19,9 +19,12 @@ use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 
 use crate::batch::{self, Progress, ordering, sort};
+use crate::kernel::aggregate::Parameter;
 use crate::kernel::engine::entrants::Entrants;
 use crate::kernel::engine::{Asked, order};
+use crate::kernel::plan::FeaturePlan;
 use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::value::{LONGEST_KEPT_BYTES, ValueType};
 use crate::offline::{Archive, Pinned, Scope};
 use crate::training::point_in_time::operator::PointInTimeExec;
 use crate::training::point_in_time::questions::{QuestionsExec, ROW};
@@ -57,6 +60,12 @@ impl Task {
         Arc::new(SortPreservingMergeExec::new(ordering(ROW, &by_row.schema()), by_row))
     }
 
+    /// What the answer of one question may take, if each list is full of the longest values.
+    pub fn answer_bytes(&self) -> usize {
+        let features = &self.entrants.view().features;
+        self.features.iter().map(|feature| most_bytes(&features[*feature])).sum()
+    }
+
     /// Those that some question may see.
     fn events(&self) -> batch::Wanted {
         let (entrants, scans, partitions) = (self.entrants.clone(), self.scans.clone(), self.partitions);
@@ -78,6 +87,21 @@ impl Task {
             asked.add(order::hash(order), order::time(order));
         }
         asked
+    }
+}
+
+fn most_bytes(feature: &FeaturePlan) -> usize {
+    let value = |value_type: &ValueType| match value_type {
+        ValueType::String | ValueType::Bytes => LONGEST_KEPT_BYTES,
+        _ => size_of::<i128>(),
+    };
+    let count = |parameter: &Parameter| match parameter {
+        Parameter::Count(count) => Some(*count as usize),
+        Parameter::Flag(_) => None,
+    };
+    match &feature.value_type {
+        ValueType::List(item) => feature.call.parameters.values().filter_map(count).max().unwrap_or(1) * value(item),
+        other => value(other),
     }
 }
 

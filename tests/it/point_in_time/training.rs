@@ -11,7 +11,7 @@ use freshet::kernel::name::FeatureRef;
 use freshet::telemetry::Watch;
 use freshet::training::{self, Cut, Differences, Error, Job, Request};
 
-use super::{Record, Shop, click, table, time, unwatched};
+use super::{Record, SHOP, Shop, click, table, time, unwatched};
 
 pub(super) type Row = (Option<&'static str>, Option<&'static str>, Option<&'static str>, i32);
 
@@ -204,6 +204,17 @@ fn batches_of_the_spine_stay_batches_and_say_what_they_were_made_of() {
     assert!(fingerprints.flatten().all(|(applied, used)| applied == used) && cut.fingerprints.len() == 2);
     let told = told.into_inner();
     assert!(told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
+}
+
+#[test]
+fn fewer_rows_come_at_once_where_their_lists_may_be_long() {
+    let shop = Shop::of(&SHOP.replace("n: 2", "n: 1000"));
+    let rows: Vec<Row> = (0..200).map(|label| (Some("u1"), None, Some("10:00:00"), label)).collect();
+    let cut = cut(&shop, &[spine(&rows)], Knowledge::AsServed).expect("cut");
+    let sizes: Vec<usize> = cut.batches.iter().map(RecordBatch::num_rows).collect();
+    // A thousand items of 1,024 bytes each are a megabyte for each row.
+    assert!(sizes.iter().all(|rows| *rows <= 65), "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 200);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
 use super::{EVENT_ID, EVENT_TIME, Entrants, INGESTION_TIME, LATE, ORDER, Origins, SHARD};
-use crate::kernel::engine::RecentIds;
 use crate::kernel::engine::order::{self, Scratch};
+use crate::kernel::engine::{Asked, RecentIds};
 use crate::kernel::event::Envelope;
 use crate::kernel::key::{Origin, PartId};
 use crate::kernel::time::EventTime;
@@ -17,17 +17,18 @@ use crate::kernel::time::EventTime;
 /// Goes through a sorted table batch by batch, and knows one part of one entity at a time.
 pub struct Copies {
     entrants: Entrants,
+    asked: Arc<Asked>,
     entity: Vec<u8>,
     part: Option<PartId>,
     ids: RecentIds,
 }
 
 impl Copies {
-    pub fn new(entrants: Entrants) -> Copies {
-        Copies { entrants, entity: Vec::new(), part: None, ids: RecentIds::default() }
+    pub fn new(entrants: Entrants, asked: Arc<Asked>) -> Copies {
+        Copies { entrants, asked, entity: Vec::new(), part: None, ids: RecentIds::default() }
     }
 
-    /// The rows that are no copies.
+    /// The rows that are no copies, and that some instant may see.
     pub fn drop(&mut self, batch: &RecordBatch) -> RecordBatch {
         let column = |name| batch.column_by_name(name).expect("the table is by origin");
         let orders = column(ORDER).as_binary::<i32>();
@@ -42,10 +43,12 @@ impl Copies {
                 (EventTime::unchecked(event_times.value(row)), EventTime::unchecked(ingested.value(row)));
             let id = ids.is_valid(row).then(|| ids.value(row));
             self.go_on_to(entity, origin);
-            if late.value(row) || self.ids.accept_id(&self.entrants.view, ingestion_time, id) {
-                let event = Envelope { origin, event_time, ingestion_time, clamped: false };
+            let is_new = late.value(row) || self.ids.accept_id(&self.entrants.view, ingestion_time, id);
+            let event = Envelope { origin, event_time, ingestion_time, clamped: false };
+            let visible_from = self.entrants.knowledge.visible_from(&event);
+            if is_new && self.asked.may_see(order::hash(orders.value(row)), visible_from, event_time) {
                 scratch.entity_of(orders.value(row));
-                by_time.append_value(scratch.at(self.entrants.knowledge.visible_from(&event)));
+                by_time.append_value(scratch.at(visible_from));
                 origins.add(origin);
                 rows.push(row as u32);
             }
