@@ -16,13 +16,14 @@ use datafusion_functions::datetime::{date_part, date_trunc, make_date, to_date, 
 use datafusion_functions::math::{abs, ceil, floor, isnan, nanvl, round, signum, sqrt, trunc};
 use datafusion_functions::regex::{regexp_like, regexp_replace};
 use datafusion_functions::string::{
-    ascii, btrim, concat, concat_ws, contains, ends_with, levenshtein, lower, ltrim, octet_length, replace, rtrim,
-    split_part, starts_with, upper,
+    ascii, btrim, concat, concat_ws, contains, ends_with, lower, ltrim, octet_length, replace, rtrim, split_part,
+    starts_with, upper,
 };
 use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion_functions::unicode::{character_length, initcap, left, reverse, right, strpos, substr, translate};
 use datafusion_sql::sqlparser::ast::DataType as SqlType;
 
+use super::bounded::levenshtein;
 use super::transcendental;
 
 static OFFERED: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {

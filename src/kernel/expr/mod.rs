@@ -5,6 +5,7 @@
 //! text ─► parse (bounded SQL tree) ─► check (offered shapes, functions, columns) ─► compile (typed, physical)
 //! ```
 
+mod bounded;
 mod check;
 mod compile;
 mod functions;

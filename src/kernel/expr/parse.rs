@@ -44,17 +44,20 @@ pub(super) fn parse(text: &str) -> Result<SqlExpr, Fault> {
 }
 
 fn check_nesting(text: &str, tokens: &[TokenWithSpan]) -> Result<(), Fault> {
-    let mut open = 0usize;
-    let mut prefixes = 0;
+    let (mut open, mut prefixes, mut before) = (0usize, 0, None);
     for TokenWithSpan { token, span } in tokens {
         match token {
             Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket | Token::LBrace => open += 1,
             Token::RParen | Token::RBracket | Token::RBrace => open = open.saturating_sub(1),
             Token::Word(word) if word.keyword == Keyword::CASE => open += 1,
-            Token::Word(word) if word.keyword == Keyword::END => open = open.saturating_sub(1),
+            // A field may be called so too.
+            Token::Word(word) if word.keyword == Keyword::END && !awaits_operand(before) => {
+                open = open.saturating_sub(1);
+            }
             _ => {}
         }
+        before = Some(token);
         prefixes = if is_prefix(token) { prefixes + 1 } else { 0 };
         if open + prefixes > DEEPEST {
             let what = format!("the expression nests deeper than {DEEPEST} levels");
@@ -62,6 +65,44 @@ fn check_nesting(text: &str, tokens: &[TokenWithSpan]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Whether an operand comes behind the token, whatever it is called.
+fn awaits_operand(token: Option<&Token>) -> bool {
+    match token {
+        Some(Token::Word(word)) => matches!(
+            word.keyword,
+            Keyword::CASE
+                | Keyword::WHEN
+                | Keyword::THEN
+                | Keyword::ELSE
+                | Keyword::AND
+                | Keyword::OR
+                | Keyword::XOR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::DISTINCT
+                | Keyword::IN
+                | Keyword::BETWEEN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::REGEXP
+                | Keyword::RLIKE
+                | Keyword::FROM
+                | Keyword::TO
+                | Keyword::FOR
+                | Keyword::ZONE
+                | Keyword::INTERVAL
+                | Keyword::DIV
+                | Keyword::COLLATE
+                | Keyword::ESCAPE
+                | Keyword::AS
+                | Keyword::PLACING
+        ),
+        Some(Token::RParen | Token::RBracket | Token::RBrace | Token::Number(..)) => false,
+        Some(Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) | Token::EscapedStringLiteral(_)) => false,
+        _ => true,
+    }
 }
 
 /// Whether the parser may recurse on the token although it opens nothing: signs, `NOT`, and any other word of SQL
@@ -141,12 +182,16 @@ mod tests {
             format!("{}a", "- ".repeat(2_000)),
             format!("{}1{}", "CASE WHEN a THEN ".repeat(150), " END".repeat(150)),
             "case ".repeat(800),
+            "CASE WHEN end THEN ".repeat(79),
+            "CASE end + end WHEN a THEN end + ".repeat(79),
             "a[".repeat(1_000),
             "interval ".repeat(400),
         ] {
             let fault = parse(&deep).expect_err(&deep);
             assert!(fault.what.contains("nests deeper"), "{fault:?} for {}", &deep[..20]);
         }
+        let flat = ["CASE WHEN end THEN a ELSE NULL END"; 12].join(" + ");
+        assert!(parse(&flat).is_ok(), "side by side they are not deep");
         let fault = parse(&"a".repeat(5_000)).expect_err("too long");
         assert_eq!(fault.what, "the expression has 5000 bytes; at most 4096 are allowed");
     }
