@@ -70,23 +70,25 @@ const ADD_ANOTHER: &str = "keep the field, and add one of another name";
 impl Fault<'_> {
     /// Where the new schema reads what the old one wrote.
     fn newly(&self) -> Step<'_> {
-        let step = |name, was: &str, is: &str, mend| Step { name, was: was.into(), is: is.into(), mend };
         match self {
             Fault::Absent { name } => step(name, "absent", "required", "make it optional: earlier events lack it"),
             Fault::Optional { name } => step(name, "optional", "required", "leave it optional"),
-            Fault::Retyped { written, read } => step(&read.name, &type_of(written), &type_of(read), ADD_ANOTHER),
+            Fault::Retyped { written, read } => step(&read.name, type_of(written), type_of(read), ADD_ANOTHER),
         }
     }
 
     /// Where the old schema reads what the new one writes.
     fn formerly(&self) -> Step<'_> {
-        let step = |name, was: &str, is: &str, mend| Step { name, was: was.into(), is: is.into(), mend };
         match self {
             Fault::Absent { name } => step(name, "required", "absent", "keep it: readers of before require it"),
             Fault::Optional { name } => step(name, "required", "optional", "leave it required"),
-            Fault::Retyped { written, read } => step(&read.name, &type_of(read), &type_of(written), ADD_ANOTHER),
+            Fault::Retyped { written, read } => step(&read.name, type_of(read), type_of(written), ADD_ANOTHER),
         }
     }
+}
+
+fn step<'s>(name: &'s Name, was: impl Into<String>, is: impl Into<String>, mend: &'static str) -> Step<'s> {
+    Step { name, was: was.into(), is: is.into(), mend }
 }
 
 /// Fields for which some event of the `writer`'s schema is rejected, or read as something else, by the `reader`'s.
