@@ -6,8 +6,8 @@
 //!
 //! Every few milliseconds one event of a user that nobody has seen is due among the others. A reader asks for all
 //! users that it still misses, in one request after the other, and takes the time from when the event was due until an
-//! answer has it. So the producer's batching, the broker, the worker, Redis, the lookup, and the
-//! reader's own turn are all in the figure; everything runs on the same processors.
+//! answer has it. So the producer's batching, the broker, the worker, Redis, the lookup, and the reader's own turn are all
+//! in the figure; everything runs on the same processors.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock, and has threads of its own")]
 

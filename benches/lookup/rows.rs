@@ -56,7 +56,9 @@ fn fold_block(view: &ViewPlan, users: &[usize], end: EventTime) -> Vec<(EntityKe
         let mut records = Vec::with_capacity(users.len() * EVENTS_AT_ONCE);
         for (user, times) in users.iter().zip(&mut times) {
             let next = times.drain(..EVENTS_AT_ONCE).collect::<Vec<_>>();
-            records.extend(next.into_iter().map(|at| record(*user, round, at, &mut random)));
+            let first = round * users.len() * EVENTS_AT_ONCE + records.len();
+            let next = next.into_iter().zip(first..);
+            records.extend(next.map(|(at, offset)| record(*user, offset, at, &mut random)));
         }
         let prepared = prepare(view, &decode(&view.source, &records).events);
         assert_eq!(prepared.entrants.len(), records.len(), "every event counts");
@@ -77,13 +79,13 @@ fn event_times(random: &mut fastrand::Rng, end: EventTime) -> Vec<EventTime> {
     times
 }
 
-fn record(user: usize, round: usize, at: EventTime, random: &mut fastrand::Rng) -> RawRecord {
+fn record(user: usize, offset: usize, at: EventTime, random: &mut fastrand::Rng) -> RawRecord {
     let (item, whole, cents) = (random.usize(..ITEMS), random.u32(..500), random.u32(..100));
     let (milliseconds, quantity, user) = (at.micros() / 1_000, random.u8(1..5), self::user(user));
     let value = format!(
         r#"{{"timestamp":{milliseconds},"user_id":"{user}","item_id":"i{item}","price":{whole}.{cents:02},"quantity":{quantity}}}"#
     );
-    RawRecord { partition: 0, offset: round as u64, ingestion_time: at, value: value.into() }
+    RawRecord { partition: 0, offset: offset as u64, ingestion_time: at, value: value.into() }
 }
 
 /// What a store keeps after this flush: the newest head, and the body that was written last.

@@ -1,6 +1,5 @@
 //! The events that the benchmarks share: shop events of two hours, one in a hundred out of order, about 120 bytes of
-//! JSON each. The same seed gives the same events. Not every benchmark
-//! uses all of it.
+//! JSON each. The same seed gives the same events. Not every benchmark uses all of it.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
