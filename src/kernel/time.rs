@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::SignedDuration;
-use jiff::civil::{DateTime, date};
+use jiff::civil::{Date, DateTime, date};
 use jiff::fmt::temporal::Pieces;
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
@@ -29,6 +29,15 @@ impl EventTime {
     /// For an instant that Freshet wrote itself, or that a hop or a window moved out of the checked years.
     pub(crate) const fn unchecked(micros: i64) -> EventTime {
         EventTime(micros)
+    }
+
+    /// Of a time in UTC, floored to the microsecond; `None` outside the years 0001 to 9999.
+    pub fn of_civil(civil: DateTime) -> Option<EventTime> {
+        EventTime::of_nanos(civil.duration_since(EPOCH).as_nanos())
+    }
+
+    fn of_nanos(nanos: i128) -> Option<EventTime> {
+        i64::try_from(nanos.div_euclid(1_000)).ok().and_then(EventTime::from_micros)
     }
 
     pub const fn micros(self) -> i64 {
@@ -97,10 +106,7 @@ impl FromStr for EventTime {
     fn from_str(text: &str) -> Result<EventTime, String> {
         let nanos = nanos_since_epoch(text)
             .ok_or_else(|| format!("`{text}` is not an RFC 3339 time such as `2026-11-21T10:00:00Z`"))?;
-        i64::try_from(nanos.div_euclid(1_000))
-            .ok()
-            .and_then(EventTime::from_micros)
-            .ok_or_else(|| format!("`{text}` is outside the years 0001 to 9999"))
+        EventTime::of_nanos(nanos).ok_or_else(|| format!("`{text}` is outside the years 0001 to 9999"))
     }
 }
 
@@ -110,6 +116,18 @@ pub(super) fn nanos_since_epoch(text: &str) -> Option<i128> {
     let civil = pieces.date().to_datetime(pieces.time()?);
     let ahead_of_utc = SignedDuration::from_secs(i64::from(pieces.to_numeric_offset()?.seconds()));
     Some((civil.duration_since(EPOCH) - ahead_of_utc).as_nanos())
+}
+
+/// 0001-01-01.
+pub(super) const FIRST_DAY: i32 = -719_162;
+
+/// Of a date in the one form that is read, `2026-11-21`: its days since 1970. Those of the year 0 are before
+/// [`FIRST_DAY`].
+pub(super) fn days_since_epoch(text: &str) -> Option<i32> {
+    // jiff reads more than this one form of a date.
+    let date: Date = text.parse().ok().filter(|_| text.len() == 10)?;
+    let days = date.duration_since(EPOCH.date()).as_hours() / 24;
+    Some(i32::try_from(days).expect("a date of four digits is less than 2^31 days away"))
 }
 
 /// A duration in microseconds, written `10s`, `5m`, `1h`, `7d`.
@@ -215,5 +233,13 @@ mod tests {
         }
         assert!("1w".parse::<Micros>().is_err() && "h".parse::<Micros>().is_err() && "-1h".parse::<Micros>().is_err());
         assert!("999999999d".parse::<Micros>().expect_err("too long").contains("longer than"));
+    }
+
+    #[test]
+    fn days_count_from_1970_and_are_written_in_one_form() {
+        let days = ["1970-01-01", "1969-12-31", "2026-11-21", "0001-01-01", "0000-12-31"].map(days_since_epoch);
+        assert_eq!(days, [Some(0), Some(-1), Some(20_778), Some(FIRST_DAY), Some(FIRST_DAY - 1)]);
+        let other = ["20261121", "2026-11-21T23:00[Europe/Berlin]", "2026-11-2", "2026-02-30", "-000001-01-01"];
+        assert_eq!(other.map(days_since_epoch), [None; 5]);
     }
 }

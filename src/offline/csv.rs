@@ -1,10 +1,10 @@
 //! CSV → record batches. A column gets the type that all of its values have; where a type would change how a value
-//! is written (`007`), it stays text. Empty fields are null.
+//! is written (`007`, `1.10`), it stays text. Empty fields are null.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format as CsvFormat;
@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::offline::table::{Format, Limits, TableError, bounded};
+use crate::offline::table::{Format, Limits, TableError, whole};
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -25,7 +25,7 @@ pub(super) fn decode(
     let all_text = inferred.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
     let all_text = Arc::new(Schema::new(all_text.collect::<Vec<_>>()));
     let reader = ReaderBuilder::new(all_text).with_header(true).with_batch_size(BATCH_ROWS);
-    let batches = bounded(reader.build(Cursor::new(text)).map_err(unreadable)?, Format::Csv, limits)?;
+    let batches = whole(reader.build(Cursor::new(text)).map_err(unreadable)?, Format::Csv, limits)?;
     let typed = |(index, field): (usize, &Arc<Field>)| {
         let columns: Vec<_> = batches.iter().map(|batch| batch.column(index).clone()).collect();
         let wanted = if as_text(field.name()) { &DataType::Utf8 } else { field.data_type() };
@@ -54,19 +54,22 @@ fn unreadable(error: ArrowError) -> TableError {
     TableError::new(format!("not a CSV table: {error}"))
 }
 
-/// All parts of a column in one type: the inferred one, or text if any value would not come through it unchanged.
+/// All parts of a column in one type: the inferred one, or text if any value would be written otherwise in it.
 fn convert(parts: &[ArrayRef], wanted: &DataType) -> Vec<ArrayRef> {
     let as_text = || parts.to_vec();
-    let rewrites = |part: &ArrayRef| part.as_string::<i32>().iter().flatten().any(has_leading_zero);
-    if *wanted == DataType::Utf8 || *wanted == DataType::Null || parts.iter().any(rewrites) {
+    if matches!(wanted, DataType::Utf8 | DataType::Null) {
         return as_text();
     }
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
-    let converted = parts.iter().map(|part| cast_with_options(part, wanted, &strict));
-    converted.collect::<Result<Vec<_>, _>>().unwrap_or_else(|_| as_text())
+    parts.iter().map(|part| unchanged(part, wanted)).collect::<Option<Vec<_>>>().unwrap_or_else(as_text)
 }
 
-fn has_leading_zero(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+/// A whole number may become `1.0` among others that have fractions; `007`, `1.10`, `12E5`, `TRUE` and a time's zone
+/// would be lost.
+fn unchanged(text: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let typed = cast_with_options(text, wanted, &strict).ok()?;
+    let back = cast_with_options(&typed, &DataType::Utf8, &strict).ok()?;
+    let mut pairs = text.as_string::<i32>().iter().zip(back.as_string::<i32>());
+    let is_same = |text: &str, back: &str| text == back || back.strip_suffix(".0") == Some(text);
+    pairs.all(|(text, back)| text.zip(back).is_none_or(|(text, back)| is_same(text, back))).then_some(typed)
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use jiff::fmt::temporal::Pieces;
 
 use crate::kernel::name::Name;
 use crate::kernel::time::EventTime;
@@ -67,6 +68,10 @@ fn check_names(schema: &Schema, columns: SpineColumns<'_>) -> Result<(), TableEr
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if let Some((_, twice)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
         return Err(TableError::in_column(twice, "the name stands twice").help("name each column differently"));
+    }
+    if columns.keys.iter().any(|(key, _)| *key == *columns.label_time) {
+        let what = "it is an entity key, and cannot be the label time too";
+        return Err(TableError::in_column(columns.label_time, what).help("name the column that says when each row was"));
     }
     let needed = columns.keys.iter().map(|(key, _)| key.as_str()).chain([columns.label_time]);
     match needed.into_iter().find(|name| !names.contains(name)) {
@@ -155,15 +160,13 @@ fn label_time(array: &ArrayRef, row: usize) -> Result<EventTime, String> {
 }
 
 fn parse_time(text: &str) -> Result<EventTime, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
+    let pieces = Pieces::parse(text).map_err(|_| format!("`{}` is not a time", table::shortened(text)))?;
+    match (pieces.offset(), pieces.time_zone_annotation()) {
+        (None, None) => EventTime::of_civil(pieces.date().to_datetime(pieces.time().unwrap_or_default())),
+        (None, Some(_)) => return Err(format!("`{}` names a time zone, and no offset", table::shortened(text))),
+        (Some(_), _) => text.parse().ok(),
     }
-    let naive: jiff::civil::DateTime =
-        text.parse().map_err(|_| format!("`{}` is not a time", table::shortened(text)))?;
-    let zoned = naive.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| format!("`{text}` is out of range"))?;
-    let micros = zoned.timestamp().as_nanosecond().div_euclid(1_000);
-    let time = i64::try_from(micros).ok().and_then(EventTime::from_micros);
-    time.ok_or_else(|| format!("`{text}` is outside the years 0001 to 9999"))
+    .ok_or_else(|| format!("`{}` is outside the years 0001 to 9999", table::shortened(text)))
 }
 
 /// Dictionaries, views and large strings as the plain arrays that they stand for.
@@ -234,6 +237,37 @@ mod tests {
     }
 
     #[test]
+    fn a_csv_column_that_a_type_would_write_otherwise_is_passed_through_as_text() {
+        check(
+            "user_id,shop,label_time,code,version,flag,at,price,kept\n\
+             u,1,2026-11-21T10:00:00Z,12E5,1.10,TRUE,2026-11-21T10:00:00+02:00,2.50,2026-11-21T10:00:00\n\
+             u,1,2026-11-21T10:00:00Z,34E2,1.20,false,2026-11-21T10:00:00Z,3,2026-11-21T11:00:00\n",
+            expect![[r#"
+                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+
+                | user_id | shop | label_time           | code | version | flag  | at                        | price | kept                |
+                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+
+                | u       | 1    | 2026-11-21T10:00:00Z | 12E5 | 1.10    | TRUE  | 2026-11-21T10:00:00+02:00 | 2.50  | 2026-11-21T10:00:00 |
+                | u       | 1    | 2026-11-21T10:00:00Z | 34E2 | 1.20    | false | 2026-11-21T10:00:00Z      | 3     | 2026-11-21T11:00:00 |
+                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+"#]],
+        );
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_columns_and_must_have_those_of_a_spine() {
+        let columns = |csv: &'static [u8]| {
+            let batches = read_as(Bytes::from_static(csv), Format::Csv, LIMITS)?;
+            let names = batches[0].schema().fields().iter().map(|it| it.name().clone()).collect::<Vec<_>>().join(" ");
+            Ok::<_, TableError>((names, batches[0].num_rows(), batches[0].column(1).data_type().clone()))
+        };
+        let whole = columns(b"user_id,shop,label_time,note\n").expect("read");
+        assert_eq!(whole, ("user_id shop label_time note".to_owned(), 0, DataType::Int64));
+        assert_eq!(columns(b"user_id,label_time\n").expect_err("no shop").column.as_deref(), Some("shop"));
+        let none = RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new("user_id", DataType::Utf8, true)])));
+        let parquet = Bytes::from(parquet_file::encode(&none).expect("encoded"));
+        assert!(read_as(parquet, Format::Parquet, LIMITS).is_err(), "it lacks columns");
+    }
+
+    #[test]
     fn mistakes_name_row_and_column() {
         check(
             "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1,yesterday\n",
@@ -275,6 +309,33 @@ mod tests {
                 the table has no header line
                   help: name the columns in the first line"#]],
         );
+    }
+
+    #[test]
+    fn a_label_time_is_of_its_offset_or_of_utc_and_never_of_a_zone_that_was_not_looked_at() {
+        let micros = |text: &str| parse_time(text).map(EventTime::micros);
+        let text = |text: &str| parse_time(text).map(|time| time.to_string());
+        assert_eq!(text("2026-11-21T10:00:00+02:00[Europe/Berlin]").as_deref(), Ok("2026-11-21T08:00:00Z"));
+        assert_eq!(text("2026-11-21").as_deref(), Ok("2026-11-21T00:00:00Z"));
+        assert_eq!(micros("9999-12-31 23:59:59.9999999"), Ok(EventTime::MAX.micros()));
+        assert_eq!(micros("0001-01-01T00:00:00"), Ok(EventTime::MIN.micros()));
+        for (wrong, what) in [
+            ("2026-11-21T10:00:00[Europe/Berlin]", "names a time zone, and no offset"),
+            ("0001-01-01T00:00:00+02:00", "is outside the years 0001 to 9999"),
+            ("0000-12-31T23:59:59", "is outside the years 0001 to 9999"),
+            ("tomorrow", "is not a time"),
+        ] {
+            assert!(parse_time(wrong).expect_err(wrong).ends_with(what), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_label_time_is_no_entity_key() {
+        let keys = [("user_id".parse().expect("a name"), ValueType::String)];
+        let columns = SpineColumns { keys: &keys, label_time: "user_id" };
+        let csv = Bytes::from_static(b"user_id\n2026-01-01T00:00:00Z\n");
+        let refused = read(csv, SpineFormat::Table(Format::Csv), columns, LIMITS).expect_err("refused");
+        assert_eq!(refused.column.as_deref(), Some("user_id"), "{refused}");
     }
 
     #[test]

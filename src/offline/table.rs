@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
 
 use crate::offline::{csv, parquet_file};
@@ -78,16 +78,30 @@ pub(super) fn decode(
     let unreadable = |error: ArrowError| TableError::new(format!("not a {format} table: {error}"));
     match format {
         Format::Csv => csv::decode(&bytes, as_text, limits),
-        Format::Parquet => bounded(parquet_file::read(bytes).map_err(unreadable)?, format, limits),
+        Format::Parquet => whole(parquet_file::read(bytes).map_err(unreadable)?, format, limits),
         Format::Arrow if bytes.starts_with(b"ARROW1") => {
-            bounded(FileReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits)
+            whole(FileReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits)
         }
-        Format::Arrow => bounded(StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits),
+        Format::Arrow => whole(StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits),
     }
 }
 
+/// All of it: one without rows has its columns in a batch without rows.
+pub(super) fn whole(
+    reader: impl RecordBatchReader,
+    format: Format,
+    limits: Limits,
+) -> Result<Vec<RecordBatch>, TableError> {
+    let schema = reader.schema();
+    let mut batches = bounded(reader, format, limits)?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    Ok(batches)
+}
+
 /// Refuses a table before all of it is in memory: a small file may hold a great many equal rows.
-pub(super) fn bounded(
+fn bounded(
     batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     format: Format,
     limits: Limits,

@@ -117,6 +117,21 @@ fn defaults_are_of_the_type_of_the_feature() {
 }
 
 #[test]
+fn the_default_of_a_date_is_one_that_an_event_may_have() {
+    let check = |default: &str| {
+        let source = SOURCE.replace("quantity, type: int64", "quantity, type: date");
+        let feature = format!("{{ name: a, aggregate: last, column: quantity, default: \"{default}\" }}");
+        let text =
+            format!("{source}---\nkind: feature_view\nname: v\nentity: user\nsource: clicks\nfeatures: [{feature}]\n");
+        parse(&[SourceText { path: "defs.yaml".into(), text }]).map(|_| ()).map_err(|mistakes| mistakes[0].to_string())
+    };
+    assert_eq!(check("2026-11-21"), Ok(()));
+    for wrong in ["0000-01-01", "2026-11-21T23:00[Europe/Berlin]", "20261121"] {
+        assert!(check(wrong).expect_err(wrong).contains("must be a day such as `2026-11-21`"));
+    }
+}
+
+#[test]
 fn every_kind_may_be_described() {
     let about = "description: What it is\nowner: me@shop.example\ntags: { domain: shop, year: 2026 }\n";
     let view = view(&format!("{about}features: [{{ name: n, aggregate: count, description: How many }}]"));

@@ -4,7 +4,7 @@ use crate::kernel::definition::fields::{Entry, is_cut_off};
 use crate::kernel::definition::findings::Findings;
 use crate::kernel::definition::suggest;
 use crate::kernel::definition::yaml::{Kind, Scalar};
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, FIRST_DAY, days_since_epoch};
 use crate::kernel::value::{Value, ValueType};
 
 const TYPES: [&str; 11] =
@@ -74,15 +74,10 @@ fn scalar_value(scalar: &Scalar, value_type: &ValueType) -> Option<Value> {
         ValueType::Float64 => plain()?.parse::<f64>().ok().filter(|it| it.is_finite()).map(Value::Float),
         ValueType::String => Some(Value::Text(text.into())),
         ValueType::Timestamp => text.parse::<EventTime>().ok().map(Value::Time),
-        ValueType::Date => text.parse::<jiff::civil::Date>().ok().and_then(days).map(Value::Date),
+        ValueType::Date => days_since_epoch(text).filter(|days| *days >= FIRST_DAY).map(Value::Date),
         ValueType::Decimal { precision, scale } => decimal(plain()?, *precision, *scale).map(Value::Decimal),
         ValueType::Bytes | ValueType::List(_) => None,
     }
-}
-
-fn days(date: jiff::civil::Date) -> Option<i32> {
-    let epoch = jiff::civil::date(1970, 1, 1);
-    Some(date.since((jiff::Unit::Day, epoch)).ok()?.get_days())
 }
 
 /// The unscaled integer of `-12.5` at a scale, exactly; `None` where it does not fit.
@@ -106,12 +101,5 @@ mod tests {
         let read = |text| decimal(text, 5, 2);
         assert_eq!(["12.5", "-0.05", "7", "999.99"].map(read), [Some(1250), Some(-5), Some(700), Some(99999)]);
         assert_eq!(["1000", "0.001", "1e3", "", "-", ".5", "1.-5", "+1"].map(read), [None; 8]);
-    }
-
-    #[test]
-    fn days_count_from_1970() {
-        assert_eq!(days(jiff::civil::date(1970, 1, 1)), Some(0));
-        assert_eq!(days(jiff::civil::date(1969, 12, 31)), Some(-1));
-        assert_eq!(days(jiff::civil::date(2026, 11, 21)), Some(20_778));
     }
 }

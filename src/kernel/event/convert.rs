@@ -9,7 +9,7 @@ use super::json::{Broken, Json, Scanner, Text};
 use super::number::{Scaled, scale};
 use super::{Reason, shortened};
 use crate::kernel::definition::TimeFormat;
-use crate::kernel::time::{EventTime, nanos_since_epoch};
+use crate::kernel::time::{EventTime, FIRST_DAY, days_since_epoch, nanos_since_epoch};
 use crate::kernel::value::{ValueRef, ValueType};
 
 /// A value that fits its column. Not yet in it: a record enters the columns as a whole or not at all.
@@ -161,14 +161,12 @@ fn timestamp(json: Json<'_>, unit: TimeFormat) -> Result<Cell<'static>, Wrong> {
 fn date(text: Text<'_>) -> Result<Cell<'static>, Wrong> {
     let wrong = || wrong_type(Json::Text(text), &ValueType::Date, TimeFormat::Millis);
     let said = said(text)?;
-    // jiff reads more than this one form of a date.
-    let parsed: jiff::civil::Date = said.parse().ok().filter(|_| said.len() == 10).ok_or_else(wrong)?;
-    if parsed.year() < 1 {
+    let days = days_since_epoch(&said).ok_or_else(wrong)?;
+    if days < FIRST_DAY {
         let detail = format!("{} is outside the years 0001 to 9999", shown(Json::Text(text)));
         return Err(Wrong { reason: Reason::TimeOutOfRange, path: String::new(), detail });
     }
-    let days = parsed.duration_since(jiff::civil::date(1970, 1, 1)).as_hours() / 24;
-    Ok(Cell::Date(i32::try_from(days).expect("the years 1 to 9999 have fewer than 2^31 days")))
+    Ok(Cell::Date(days))
 }
 
 fn list<'a>(raw: &'a str, item_type: &ValueType, unit: TimeFormat) -> Result<Cell<'a>, Wrong> {
