@@ -25,9 +25,6 @@ use shelf::Shelf;
 mod consumer;
 mod shelf;
 
-/// Of one read, as of one from the log; but one record, however large.
-const READ_BYTES: usize = 4 << 20;
-
 pub struct Tiered {
     log: Arc<dyn EventLog>,
     shelf: Arc<Shelf>,
@@ -63,21 +60,6 @@ impl EventLog for Tiered {
         self.log.append(topic, records).await
     }
 
-    async fn read(&self, topic: &str, partition: u32, mut from: u64, limit: usize) -> Result<Vec<RawRecord>, Error> {
-        let at = TopicPartition { topic: topic.to_owned(), partition };
-        loop {
-            let outcome = self.log.read(topic, partition, from, limit).await;
-            if !matches!(&outcome, Err(Error::OutOfRange { held, .. }) if from < held.start) {
-                return outcome;
-            }
-            let Some(archived) = self.shelf.records(at.clone(), from).await? else { return outcome };
-            if !archived.records.is_empty() {
-                return Ok(bounded(archived.records, limit));
-            }
-            from = archived.next;
-        }
-    }
-
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error> {
         let consumer = self.log.consumer(group, topics).await?;
         Ok(Box::new(TieredConsumer::new(consumer, self.log.clone(), self.shelf.clone())))
@@ -86,11 +68,6 @@ impl EventLog for Tiered {
     async fn takes_replay(&self, topic: &str) -> Result<(), Error> {
         self.log.takes_replay(topic).await
     }
-}
-
-fn bounded(mut records: Vec<RawRecord>, limit: usize) -> Vec<RawRecord> {
-    records.truncate(within(&records, limit, READ_BYTES));
-    records
 }
 
 /// How many of `records` may go at once: at most `limit` of at most `bytes` together, but one of any size.
@@ -118,7 +95,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let log = Arc::new(EmbeddedLog::open(&folder.path().join("log")).expect("opens"));
         let log = Arc::new(Tiered::new(log, Archive::new(project(folder.path())), Vec::new));
-        let subject = conformance::Subject { log, prefix: String::new(), earliest_ms: -1, large: Some(3 * READ_BYTES) };
+        let subject = conformance::Subject { log, prefix: String::new(), earliest_ms: -1, large: Some(12 << 20) };
         conformance::conforms(&subject).await;
     }
 }

@@ -21,7 +21,7 @@ pub struct Subject {
     pub prefix: String,
     /// The earliest stamp that a record may have, in milliseconds.
     pub earliest_ms: i64,
-    /// The size of a record that is larger than what one read returns, if the log takes such.
+    /// The size of a record that is larger than what one delivery holds, if the log takes such.
     pub large: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ pub async fn conforms(subject: &Subject) {
     an_unknown_topic_is_an_error_everywhere(subject).await;
     creating_a_topic_again_changes_nothing(subject).await;
     records_read_back_as_they_were_appended(subject).await;
-    a_read_keeps_to_its_limits(subject).await;
+    records_of_any_size_are_delivered(subject).await;
     a_key_stays_in_its_partition_and_records_without_one_take_turns(subject).await;
     appends_at_the_same_time_lose_nothing_and_keep_their_order(subject).await;
     a_consumer_delivers_each_partition_in_order_from_where_it_was_sought(subject).await;
@@ -62,7 +62,7 @@ pub async fn survives_reopening(prefix: &str, open: impl AsyncFn() -> Arc<dyn Ev
     assert_eq!(log.bounds(&empty).await.expect("known"), [0..0, 0..0, 0..0]);
     let places = log.append(&kept, vec![keyed("same", 10)]).await.expect("appended");
     assert_eq!(places, [(partition, 10)]);
-    assert_eq!(numbers(&log.read(&kept, partition, 0, 100).await.expect("read")), (0..11).collect::<Vec<_>>());
+    assert_eq!(numbers(&held_from(&*log, &kept, partition, 0).await), (0..11).collect::<Vec<_>>());
 }
 
 async fn an_unknown_topic_is_an_error_everywhere(subject: &Subject) {
@@ -74,7 +74,6 @@ async fn an_unknown_topic_is_an_error_everywhere(subject: &Subject) {
     };
     unknown(log.bounds(&no).await.map(drop));
     unknown(log.append(&no, vec![keyed("k", 0)]).await.map(drop));
-    unknown(log.read(&no, 0, 0, 1).await.map(drop));
     unknown(log.consumer(&no, std::slice::from_ref(&no)).await.map(drop));
     unknown(log.takes_replay(&no).await);
 }
@@ -87,7 +86,7 @@ async fn creating_a_topic_again_changes_nothing(subject: &Subject) {
     log.create_topic(&topic, 5).await.expect("exists");
     let bounds = log.bounds(&topic).await.expect("known");
     assert_eq!((bounds.len(), held(&bounds)), (2, 1));
-    assert_eq!(numbers(&log.read(&topic, places[0].0, 0, 9).await.expect("read")), [1]);
+    assert_eq!(numbers(&held_from(log, &topic, places[0].0, 0).await), [1]);
 }
 
 async fn records_read_back_as_they_were_appended(subject: &Subject) {
@@ -109,29 +108,22 @@ async fn records_read_back_as_they_were_appended(subject: &Subject) {
         ingestion_time: at(index),
         value,
     });
-    assert_eq!(log.read(&topic, 0, 0, 100).await.expect("read"), expected.collect::<Vec<_>>());
+    assert_eq!(held_from(log, &topic, 0, 0).await, expected.collect::<Vec<_>>());
 }
 
-async fn a_read_keeps_to_its_limits(subject: &Subject) {
+async fn records_of_any_size_are_delivered(subject: &Subject) {
     let log = &*subject.log;
-    let topic = subject.name("limits");
+    let topic = subject.name("sizes");
     log.create_topic(&topic, 1).await.expect("created");
     for batch in 0..3 {
         log.append(&topic, (0..10).map(|n| keyed("k", batch * 10 + n)).collect()).await.expect("appended");
     }
-    let read = async |from, limit| numbers(&log.read(&topic, 0, from, limit).await.expect("in range"));
-    assert_eq!(read(7, 15).await, (7..22).collect::<Vec<_>>());
-    assert_eq!(read(29, 100).await, [29]);
-    assert!(read(30, 100).await.is_empty(), "the end is in range and has nothing yet");
-    assert!(
-        matches!(log.read(&topic, 0, 31, 1).await, Err(Error::OutOfRange { offset: 31, held, .. }) if held == (0..30))
-    );
-    assert!(log.read(&topic, 1, 0, 1).await.is_err(), "there is no such partition");
-
+    assert_eq!(numbers(&held_from(log, &topic, 0, 7).await), (7..30).collect::<Vec<_>>());
     if let Some(bytes) = subject.large {
         let large = NewRecord { value: vec![0; bytes].into(), ..keyed("k", 0) };
         log.append(&topic, vec![large.clone(), large]).await.expect("appended");
-        assert_eq!(log.read(&topic, 0, 30, 100).await.expect("read").len(), 1, "one record at least, however large");
+        let sizes: Vec<usize> = held_from(log, &topic, 0, 30).await.iter().map(|it| it.value.len()).collect();
+        assert_eq!(sizes, [bytes, bytes]);
     }
 }
 
@@ -164,7 +156,7 @@ async fn appends_at_the_same_time_lose_nothing_and_keep_their_order(subject: &Su
         offsets
     };
     let places: Vec<(usize, u64)> = futures::future::join_all((0..25).map(one)).await.concat();
-    let read = numbers(&log.read(&topic, 0, 0, 1_000).await.expect("read"));
+    let read = numbers(&held_from(log, &topic, 0, 0).await);
     assert_eq!(read.len(), 500);
     assert!(places.iter().all(|(number, offset)| read[*offset as usize] == *number));
 }
@@ -250,7 +242,7 @@ async fn a_topic_that_the_log_made_takes_history(subject: &Subject) {
     subject.log.takes_replay(&topic).await.expect("it keeps stamps and records");
     let old = NewRecord { ingestion_time: stamp(subject.earliest_ms), ..keyed("k", 0) };
     subject.log.append(&topic, vec![old.clone()]).await.expect("appended");
-    let read = subject.log.read(&topic, 0, 0, 1).await.expect("read");
+    let read = held_from(&*subject.log, &topic, 0, 0).await;
     assert_eq!(read[0].ingestion_time, old.ingestion_time);
 }
 
@@ -269,6 +261,21 @@ pub async fn read_on(consumer: &mut dyn Consumer, count: usize) -> Vec<usize> {
         read.extend(numbers(&records_of(consumer.next().await).1));
     }
     read
+}
+
+/// All records of a partition from `from` on.
+pub async fn held_from(log: &dyn EventLog, topic: &str, partition: u32, from: u64) -> Vec<RawRecord> {
+    let end = log.bounds(topic).await.expect("known")[partition as usize].end;
+    let group = format!("{topic}_{partition}_{from}");
+    let mut consumer = log.consumer(&group, &[topic.to_owned()]).await.expect("joins");
+    assigned_of(consumer.next().await);
+    consumer.seek(&TopicPartition { topic: topic.to_owned(), partition }, from);
+    let mut held = Vec::new();
+    while held.last().is_none_or(|last: &RawRecord| last.offset + 1 < end) {
+        held.extend(records_of(consumer.next().await).1);
+    }
+    consumer.leave().await;
+    held
 }
 
 pub fn numbers(records: &[RawRecord]) -> Vec<usize> {

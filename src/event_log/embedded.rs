@@ -19,12 +19,9 @@ use async_trait::async_trait;
 
 use crate::event_log::embedded::commit::Committer;
 use crate::event_log::embedded::consumer::EmbeddedConsumer;
-use crate::event_log::embedded::store::{BlockKey, ReadLimit, Store};
+use crate::event_log::embedded::store::Store;
 use crate::event_log::embedded::topic::Topics;
-use crate::event_log::{Consumer, Error, EventLog, NewRecord};
-use crate::kernel::event::RawRecord;
-
-const READ_BYTES: usize = 4 * 1_024 * 1_024;
+use crate::event_log::{Consumer, Error, EventLog, NewRecord, blocking};
 
 pub struct EmbeddedLog {
     store: Arc<Store>,
@@ -62,15 +59,6 @@ impl EventLog for EmbeddedLog {
         self.committer.append(topic, records).await
     }
 
-    async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error> {
-        let topic = self.topics.find(topic)?;
-        let end = topic.end_beyond(partition, from)?;
-        let key = BlockKey { topic: topic.id(), partition, offset: from };
-        let limit = ReadLimit { records: limit, bytes: READ_BYTES };
-        let store = self.store.clone();
-        blocking(move || store.read(key, end, limit)).await
-    }
-
     async fn consumer(&self, _group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error> {
         let topics: Vec<_> = topics.iter().map(|name| self.topics.find(name)).collect::<Result<_, _>>()?;
         Ok(Box::new(EmbeddedConsumer::new(self.store.clone(), &topics, self.committer.commits())))
@@ -82,12 +70,6 @@ impl EventLog for EmbeddedLog {
     }
 }
 
-/// Off the threads that serve, for what waits on the disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Error::Unavailable("the log is shutting down".to_owned())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +79,7 @@ mod tests {
     async fn the_embedded_log_conforms() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = Arc::new(EmbeddedLog::open(folder.path()).expect("opens"));
-        let subject = conformance::Subject { log, prefix: String::new(), earliest_ms: -1, large: Some(3 * READ_BYTES) };
+        let subject = conformance::Subject { log, prefix: String::new(), earliest_ms: -1, large: Some(12 << 20) };
         conformance::conforms(&subject).await;
     }
 

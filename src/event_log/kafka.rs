@@ -10,7 +10,7 @@
 //! ```text
 //! topics    what there is, what it holds, how it is kept      settings  what librdkafka is told
 //! producer  appends                                           lines     what it says on its own
-//! reader    reads outside of groups                           native    its events, unsafe
+//!                                                             native    its events, unsafe
 //! consumer ◄─ handoff ─► member (a thread) ─► reading
 //! ```
 
@@ -20,22 +20,18 @@ mod lines;
 mod member;
 mod native;
 mod producer;
-mod reader;
 mod reading;
 mod settings;
 mod topics;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::event_log::kafka::consumer::KafkaConsumer;
 use crate::event_log::kafka::producer::Appender;
-use crate::event_log::kafka::reader::Reader;
 use crate::event_log::kafka::topics::Topics;
 use crate::event_log::{Consumer, Error, EventLog, NewRecord};
-use crate::kernel::event::RawRecord;
 
 pub use settings::Options;
 
@@ -43,19 +39,13 @@ pub struct KafkaLog {
     options: Options,
     topics: Topics,
     appender: Appender,
-    reader: Arc<Reader>,
 }
 
 impl KafkaLog {
     /// Fails where the settings are wrong, or where no broker answers.
     pub async fn connect(options: Options) -> Result<KafkaLog, Error> {
         options.check()?;
-        let log = KafkaLog {
-            topics: Topics::new(&options)?,
-            appender: Appender::new(&options)?,
-            reader: Arc::new(Reader::new(&options)?),
-            options,
-        };
+        let log = KafkaLog { topics: Topics::new(&options)?, appender: Appender::new(&options)?, options };
         log.topics.reach().await?;
         Ok(log)
     }
@@ -80,12 +70,6 @@ impl EventLog for KafkaLog {
         self.appender.append(topic, &records).await
     }
 
-    async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error> {
-        self.topics.check(topic).await?;
-        let (reader, topic) = (self.reader.clone(), topic.to_owned());
-        blocking(move || reader.read(&topic, partition, from, limit)).await
-    }
-
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error> {
         for topic in topics {
             self.topics.partitions(topic).await?;
@@ -97,12 +81,6 @@ impl EventLog for KafkaLog {
     async fn takes_replay(&self, topic: &str) -> Result<(), Error> {
         self.topics.takes_replay(topic).await
     }
-}
-
-/// Off the threads that serve, for what waits on the network.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Error::Unavailable("the log is shutting down".to_owned())))
 }
 
 #[cfg(test)]

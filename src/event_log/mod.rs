@@ -66,6 +66,12 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_))
     }
+
+    /// Whether whoever reads for good may try again: also for a topic that is missing, for definitions and topics are not
+    /// made in one step.
+    pub fn may_pass(&self) -> bool {
+        self.is_transient() || matches!(self, Error::UnknownTopic(_))
+    }
 }
 
 #[async_trait]
@@ -79,15 +85,17 @@ pub trait EventLog: Send + Sync {
     /// Partition and offset of each record, in their order, once all of them are durable.
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, Error>;
 
-    /// At most `limit` records (and at most a few MB, but one if there is one) from `from` on; empty at the end of
-    /// the log.
-    async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error>;
-
     /// Joins a group of consumers that share the partitions of `topics`.
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error>;
 
     /// Whether records stamped in the past keep their stamps, and stay: [`Error::Refused`] says why not.
     async fn takes_replay(&self, topic: &str) -> Result<(), Error>;
+}
+
+/// Off the threads that serve, for what waits on a disk or on the network.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Error::Unavailable("the log is shutting down".to_owned())))
 }
 
 /// What a consumer hears, in order.

@@ -9,7 +9,7 @@ use freshet::backfill::seed::{Seeded, Seeding, seed};
 use freshet::batch::Resources;
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
-use freshet::event_log::{EventLog, NewRecord};
+use freshet::event_log::{EventLog, NewRecord, TopicPartition};
 use freshet::kernel::codec::encode_values;
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::engine::{Part, read};
@@ -20,6 +20,8 @@ use freshet::offline::{Archive, Committed, Folder, Span};
 use freshet::online::{Claim, Memory, Nonce, OnlineStore};
 use freshet::stream::{Error, Options, Progress, Settings, run};
 use tokio::sync::{oneshot, watch};
+
+use crate::tiered::held;
 
 const SHARDS: u16 = 4;
 const PARTITIONS: u32 = 2;
@@ -81,7 +83,8 @@ impl Project {
     /// All that the log has by now.
     async fn archive(&mut self) {
         for partition in 0..PARTITIONS {
-            let records = self.log.read(TOPIC, partition, 0, 100_000).await.expect("read");
+            let at = TopicPartition { topic: TOPIC.to_owned(), partition };
+            let records = held(&*self.log, &at).await;
             let offsets = 0..records.last().expect("there are records").offset + 1;
             self.cut.insert(partition, offsets.end);
             let committed = self.archive.commit(&self.view.source, &Span { partition, offsets }, &records);

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::{self, Consumer, Delivery, EventLog, NewRecord, TopicPartition};
-use freshet::kernel::event::RawRecord;
 use freshet::online::Memory;
 use freshet::stream::{Options, Progress, run};
 use tokio::sync::{Notify, oneshot, watch};
@@ -92,16 +91,6 @@ impl EventLog for SilentGroup {
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, event_log::Error> {
         self.log.append(topic, records).await
-    }
-
-    async fn read(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<RawRecord>, event_log::Error> {
-        self.log.read(topic, partition, from, limit).await
     }
 
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, event_log::Error> {

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::event_log::conformance::held_from;
 use crate::event_log::embedded::EmbeddedLog;
 use crate::event_log::{Consumer, NewRecord};
 use crate::kernel::definition::SourceText;
-use crate::kernel::event::RawRecord;
 use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Folder, Span};
 use crate::online::Memory;
@@ -122,7 +122,7 @@ async fn fill(log: &dyn EventLog, archive: &Archive, catalogues: &Catalogues) {
         ingestion_time: at(1),
     };
     log.append("buys", (0..RECORDS).map(record).collect()).await.expect("appended");
-    let records: Vec<RawRecord> = log.read("buys", 0, 0, RECORDS as usize).await.expect("read");
+    let records = held_from(log, "buys", 0, 0).await;
     let span = Span { partition: 0, offsets: 0..RECORDS };
     archive.commit(&catalogues.current().plan.sources[0], &span, &records).expect("committed");
 }
@@ -159,16 +159,6 @@ impl EventLog for Forgetful {
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, event_log::Error> {
         self.log.append(topic, records).await
-    }
-
-    async fn read(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<RawRecord>, event_log::Error> {
-        self.log.read(topic, partition, from, limit).await
     }
 
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, event_log::Error> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::event_log::embedded::store::{BlockKey, ReadLimit, Store};
 use crate::event_log::embedded::topic::Topic;
-use crate::event_log::{Consumer, Delivery, Error, TopicPartition};
+use crate::event_log::{Consumer, Delivery, Error, TopicPartition, blocking};
 use crate::kernel::event::RawRecord;
 
 const DELIVERY: ReadLimit = ReadLimit { records: 2_000, bytes: 1_024 * 1_024 };
@@ -61,8 +61,7 @@ impl EmbeddedConsumer {
         let Assigned { partition, topic, .. } = &self.assigned[index];
         let key = BlockKey { topic: topic.id(), partition: partition.partition, offset: from };
         let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || store.read(key, end, DELIVERY));
-        read.await.map_err(|_| Error::Unavailable("the read was interrupted".to_owned()))?
+        blocking(move || store.read(key, end, DELIVERY)).await
     }
 
     fn find(&mut self, partition: &TopicPartition) -> Option<&mut Assigned> {

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::event_log::Error;
-use crate::event_log::kafka::blocking;
+use crate::event_log::blocking;
 use crate::event_log::kafka::lines::Lines;
 use crate::event_log::kafka::settings::{Options, create};
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freshet::event_log::{Consumer, Delivery, Error, EventLog, NewRecord, TopicPartition};
-use freshet::kernel::event::RawRecord;
 
 pub struct Forgetful {
     /// The log that forgets nothing.
@@ -45,14 +44,6 @@ impl EventLog for Forgetful {
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, Error> {
         self.whole.append(topic, records).await
-    }
-
-    async fn read(&self, topic: &str, partition: u32, from: u64, limit: usize) -> Result<Vec<RawRecord>, Error> {
-        let held = self.bounds(topic).await?[partition as usize].clone();
-        match from < held.start {
-            true => Err(Error::OutOfRange { topic: topic.to_owned(), partition, offset: from, held }),
-            false => self.whole.read(topic, partition, from, limit).await,
-        }
     }
 
     async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, Error> {
