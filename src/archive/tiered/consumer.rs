@@ -3,16 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
 
 use crate::archive::tiered::shelf::Shelf;
 use crate::archive::tiered::within;
 use crate::event_log::{Consumer, Delivery, Error, EventLog, TopicPartition};
 use crate::kernel::event::RawRecord;
 use crate::offline::ArchivedRecords;
+
+/// Before an archive that could not be read for now is asked again.
+const REST: Duration = Duration::from_millis(500);
 
 const DELIVERY_RECORDS: usize = 2_000;
 const DELIVERY_BYTES: usize = 1 << 20;
@@ -39,6 +44,8 @@ struct Behind {
     log_end: u64,
     /// The rest of a commit.
     loaded: Option<Loaded>,
+    /// The last attempt to read on failed: nothing is asked before.
+    rests_until: Option<Instant>,
 }
 
 struct Loaded {
@@ -75,7 +82,9 @@ impl TieredConsumer {
 
     /// Asks for the next commit of a partition that has nothing to deliver.
     fn begin_fetch(&mut self) {
-        let wants = |(at, behind): &(&TopicPartition, &Behind)| behind.loaded.is_none() && !self.paused.contains(at);
+        let wants = |(at, behind): &(&TopicPartition, &Behind)| {
+            behind.loaded.is_none() && !behind.rests() && !self.paused.contains(at)
+        };
         let Some((at, from)) = self.behind.iter().find(wants).map(|(at, behind)| (at.clone(), behind.next)) else {
             return;
         };
@@ -95,13 +104,19 @@ impl TieredConsumer {
         idle.next().map(|(_, behind)| behind.loaded = None).is_some()
     }
 
-    /// An error is this partition's alone, and stands still until it is sought again, unless it may pass.
+    /// When a partition that rests is asked for again.
+    fn rests_until(&self) -> Option<Instant> {
+        self.behind.values().filter_map(|behind| behind.rests_until.filter(|_| behind.rests())).min()
+    }
+
+    /// An error is this partition's alone: it may pass, and else the partition stands still until it is sought again.
     fn fetched(&mut self, outcome: Result<Fetched, Error>) -> Result<(), Error> {
         let Fetch { at, .. } = self.fetch.take().expect("it was just answered");
         match outcome {
             Ok(Fetched::Archived(archived)) => {
                 let behind = self.behind.get_mut(&at).expect("a fetch ends with its partition's stay");
                 behind.loaded = Some(Loaded { records: archived.records.into(), end: archived.next });
+                behind.rests_until = None;
             }
             Ok(Fetched::InLog) => {
                 let behind = self.behind.remove(&at).expect("a fetch ends with its partition's stay");
@@ -110,7 +125,12 @@ impl TieredConsumer {
                     self.consumer.pause(&at);
                 }
             }
-            Err(error) if error.is_transient() => return Err(error),
+            Err(error) if error.is_transient() => {
+                let behind = self.behind.get_mut(&at).expect("a fetch ends with its partition's stay");
+                if behind.rests_until.replace(Instant::now() + REST).is_none() {
+                    tracing::warn!(%error, topic = at.topic, partition = at.partition, "reading on every {REST:?}");
+                }
+            }
             Err(error) => {
                 self.behind.remove(&at);
                 return Err(error);
@@ -125,7 +145,7 @@ impl TieredConsumer {
             Err(Error::OutOfRange { topic, partition, offset, held }) if offset < held.start => {
                 let at = TopicPartition { topic, partition };
                 self.leave_archive(&at);
-                self.behind.insert(at, Behind { next: offset, log_end: held.end, loaded: None });
+                self.behind.insert(at, Behind { next: offset, log_end: held.end, loaded: None, rests_until: None });
                 Ok(None)
             }
             Ok(Delivery::Revoked(revoked)) => {
@@ -143,6 +163,10 @@ impl TieredConsumer {
 }
 
 impl Behind {
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn take(&mut self) -> Vec<RawRecord> {
         let Some(loaded) = &mut self.loaded else { return Vec::new() };
         let records = loaded.records.make_contiguous();
@@ -173,8 +197,10 @@ impl Consumer for TieredConsumer {
             if let Some(delivery) = self.deliver() {
                 return Ok(delivery);
             }
+            let rested = self.rests_until();
             tokio::select! {
                 outcome = answer(&mut self.fetch) => self.fetched(outcome)?,
+                () = reached(rested) => {}
                 heard = self.consumer.next() => if let Some(delivery) = self.heard(heard)? {
                     return Ok(delivery);
                 },
@@ -204,6 +230,13 @@ impl Consumer for TieredConsumer {
 
     async fn leave(self: Box<Self>) {
         self.consumer.leave().await;
+    }
+}
+
+async fn reached(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::offline::{Archive, ArchivedRecords, Error};
 pub(super) struct Shelf {
     archive: Archive,
     sources: Box<dyn Fn() -> Vec<Arc<Source>> + Send + Sync>,
-    /// Where archives begin, by source and partition: once there is a first commit, that never changes.
+    /// Where archives begin, by source and partition, as last found: that changes where an archive is moved away.
     starts: Mutex<BTreeMap<(Name, u32), u64>>,
 }
 
@@ -22,52 +22,68 @@ impl Shelf {
         Shelf { archive, sources: Box::new(sources), starts: Mutex::default() }
     }
 
-    /// The smallest offset that an archive of the partition holds.
+    /// The smallest offset that an archive of the partition holds. One that cannot be read for now may be the one that
+    /// begins first.
     pub async fn start(self: &Arc<Self>, at: TopicPartition) -> Result<Option<u64>, event_log::Error> {
         self.ask(move |shelf| {
-            let starts = shelf.each(&at, |source| shelf.start_of(source, at.partition))?;
-            Ok(starts.into_iter().min())
+            let (starts, failed) = shelf.each(&at, |source| shelf.start_of(source, at.partition));
+            match failed {
+                Some(error) if starts.is_empty() || error.is_transient() => Err(error),
+                _ => Ok(starts.into_iter().min()),
+            }
         })
         .await
     }
 
-    /// The records of one commit from `from` on; `None` where no archive holds that offset.
+    /// The records of one commit from `from` on; `None` where no archive holds that offset. One archive that cannot be
+    /// read is no reason to stop where another can.
     pub async fn records(
         self: &Arc<Self>,
         at: TopicPartition,
         from: u64,
     ) -> Result<Option<ArchivedRecords>, event_log::Error> {
         self.ask(move |shelf| {
-            let held = shelf.each(&at, |source| shelf.archive.records(source, at.partition, from))?;
-            Ok(held.into_iter().next())
+            let (held, failed) = shelf.each(&at, |source| shelf.archive.records(source, at.partition, from));
+            match failed {
+                Some(error) if held.is_empty() => Err(error),
+                _ => Ok(held.into_iter().next()),
+            }
         })
         .await
     }
 
-    /// What the sources of the topic answer. One archive that cannot be read is no reason to stop where another can.
-    fn each<T>(&self, at: &TopicPartition, ask: impl Fn(&Source) -> Result<Option<T>, Error>) -> Result<Vec<T>, Error> {
+    /// What the sources of the topic answer, and why one of them cannot: for now rather than for good.
+    fn each<T>(
+        &self,
+        at: &TopicPartition,
+        ask: impl Fn(&Source) -> Result<Option<T>, Error>,
+    ) -> (Vec<T>, Option<Error>) {
         let (mut found, mut failed) = (Vec::new(), None);
         for source in (self.sources)().iter().filter(|source| source.topic == at.topic) {
             match ask(source) {
                 Ok(answer) => found.extend(answer),
                 // The source was of another topic before: it has no archive of this one.
                 Err(Error::OtherTopic { .. }) => {}
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(failed.filter(Error::is_transient).unwrap_or(error)),
             }
         }
-        failed.filter(|_| found.is_empty()).map_or(Ok(found), Err)
+        (found, failed)
     }
 
     fn start_of(&self, source: &Source, partition: u32) -> Result<Option<u64>, Error> {
         let id = (source.name.clone(), partition);
         let known = || self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(start) = known().get(&id) {
-            return Ok(Some(*start));
+        let last = known().get(&id).copied();
+        if let Some(start) = last
+            && self.archive.has_commit(source, partition, start)?
+        {
+            return Ok(Some(start));
         }
         let start = self.archive.start(source, partition)?;
-        if let Some(start) = start {
-            known().insert(id, start);
-        }
+        match start {
+            Some(start) => known().insert(id, start),
+            None => known().remove(&id),
+        };
         Ok(start)
     }
 

@@ -39,6 +39,11 @@ impl Archive {
         Ok(None)
     }
 
+    /// Whether a commit of the partition starts at `from`.
+    pub fn has_commit(&self, source: &Source, partition: u32, from: u64) -> Result<bool, Error> {
+        Ok(self.commit_at(source, partition, &commit::chain(source, partition), from)?.is_some())
+    }
+
     /// The commits that end at `end` or before.
     pub(super) fn chain(&self, source: &Source, partition: u32, end: u64) -> Result<Vec<Commit>, Error> {
         let [compacted, all] = commit::chains(source, partition);

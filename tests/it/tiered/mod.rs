@@ -189,6 +189,58 @@ async fn the_archive_of_any_source_of_the_topic_will_do() {
     assert_eq!(delivered(&mut *consumer, 10).await, fixture.all(0).await[1..]);
 }
 
+/// Makes the archive of a source unreadable for now, or readable again: what is in the way is a file instead of a folder.
+fn take_away(fixture: &Fixture, source: &str) -> impl FnOnce() {
+    let commits = fixture.root.path().join(format!("default/events/{source}/_commits"));
+    let aside = commits.with_extension("aside");
+    std::fs::rename(&commits, &aside).expect("moved away");
+    std::fs::write(&commits, "").expect("in the way");
+    move || {
+        std::fs::remove_file(&commits).expect("removed");
+        std::fs::rename(&aside, &commits).expect("moved back");
+    }
+}
+
+#[tokio::test]
+async fn the_beginning_is_not_known_while_the_archive_of_some_source_cannot_be_read() {
+    let fixture = Fixture::new().await;
+    fixture.archive("clicks", 0, 0..9).await;
+    fixture.archive("taps", 0, 4..9).await;
+    fixture.log.forget(&at(0), 8);
+    let give_back = take_away(&fixture, "clicks");
+    let refused = fixture.tiered.bounds(TOPIC).await;
+    assert!(refused.as_ref().is_err_and(Error::is_transient), "{refused:?}");
+    let mut consumer = fixture.consumer().await;
+    consumer.seek(&at(0), 4);
+    assert_eq!(delivered(&mut *consumer, 10).await, fixture.all(0).await[4..], "any copy of a record will do");
+    give_back();
+    assert_eq!(fixture.tiered.bounds(TOPIC).await.expect("known"), [0..10, 0..10]);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_moved_away_is_where_the_log_begins_no_more() {
+    let fixture = Fixture::new().await;
+    fixture.archive("clicks", 0, 0..3).await;
+    fixture.log.forget(&at(0), 8);
+    assert_eq!(fixture.tiered.bounds(TOPIC).await.expect("known"), [0..10, 0..10]);
+    std::fs::remove_dir_all(fixture.root.path().join("default/events/clicks")).expect("moved away");
+    assert_eq!(fixture.tiered.bounds(TOPIC).await.expect("known"), [8..10, 0..10]);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_away_for_now_holds_up_no_partition_but_those_behind_the_log() {
+    let fixture = Fixture::new().await;
+    fixture.archive("clicks", 0, 0..10).await;
+    fixture.log.forget(&at(0), 9);
+    let give_back = take_away(&fixture, "clicks");
+    let mut consumer = fixture.consumer().await;
+    consumer.seek(&at(0), 0);
+    consumer.seek(&at(1), 0);
+    assert_eq!(delivered(&mut *consumer, 10).await, fixture.all(1).await, "nothing is told of the other");
+    give_back();
+    assert_eq!(delivered(&mut *consumer, 10).await, fixture.all(0).await);
+}
+
 #[tokio::test]
 async fn a_pause_and_a_dropped_wait_lose_nothing_of_the_archive() {
     let fixture = Fixture::new().await;
