@@ -192,7 +192,7 @@ impl App {
             false => stream::Passes::default(),
         };
         if config.roles.has(Role::Archive) {
-            self.run_archive(config, backends, &catalogues, archived.clone(), clock.clone());
+            self.run_archive(config, backends, &catalogues, archived.clone());
         }
         if config.roles.has(Role::Api) {
             let closing = self.life.reaches(Phase::Closing);

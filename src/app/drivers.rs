@@ -85,7 +85,6 @@ impl App {
         backends: &Backends,
         catalogues: &Catalogues,
         progress: archive::Progress,
-        clock: Clock,
     ) {
         let catalogues = catalogues.clone();
         let mut settings = archive::Settings::new(format!("freshet-{}-archive", config.project));
@@ -93,7 +92,7 @@ impl App {
         let sources = move || catalogues.current().plan.sources.clone();
         let archiver_sources = sources.clone();
         let archive = Archive::new(backends.folder.clone());
-        let archiver = Archiver { log: backends.log.clone(), archive, sources, clock, settings, progress };
+        let archiver = Archiver { log: backends.log.clone(), archive, sources, settings, progress };
         let (archive, inputs) = (Archive::new(backends.folder.clone()), config.inputs.clone());
         let (sources, closing) = (archiver_sources, self.life.reaches(Phase::Closing));
         let history = archive::run_history(archive, inputs, sources, closing);

@@ -11,7 +11,7 @@ use crate::event_log::TopicPartition;
 use crate::kernel::definition::Source;
 use crate::kernel::event::RawRecord;
 use crate::kernel::name::Name;
-use crate::kernel::time::EventTime;
+use crate::kernel::time::Micros;
 use crate::offline::{Committed, Span};
 
 /// What a record takes besides its bytes.
@@ -23,7 +23,11 @@ pub(super) type LaneId = (Name, u32);
 /// Records to archive in one commit.
 #[derive(Debug, PartialEq)]
 pub(super) struct Chunk {
+    /// No other chunk has it. Of two that start at the same offset, one may be of a lane that was let go since.
+    number: u64,
     pub source: Arc<Source>,
+    /// Where the commit before it starts, if this lane knows.
+    pub behind: Option<u64>,
     pub span: Span,
     pub records: Vec<RawRecord>,
 }
@@ -46,29 +50,34 @@ pub(super) enum Cut {
 pub(super) struct Lanes {
     settings: Settings,
     lanes: BTreeMap<LaneId, Lane>,
+    /// How many chunks were cut.
+    chunks: u64,
 }
 
 struct Lane {
     source: Arc<Source>,
+    /// Where the last commit starts, once there was one.
+    behind: Option<u64>,
     /// Where the next commit starts.
     from: u64,
     /// The next record to take; those below are here, under way or archived.
     next: u64,
     waiting: Vec<RawRecord>,
     bytes: usize,
-    /// When the first came of what waits.
-    since: EventTime,
+    /// When the first came of what waits. Time here is what has passed since some beginning: it never goes back.
+    since: Micros,
     under_way: Option<UnderWay>,
 }
 
 struct UnderWay {
-    from: u64,
+    /// Of the chunk.
+    number: u64,
     bytes: usize,
 }
 
 impl Lanes {
     pub fn new(settings: Settings) -> Lanes {
-        Lanes { settings, lanes: BTreeMap::new() }
+        Lanes { settings, lanes: BTreeMap::new(), chunks: 0 }
     }
 
     /// Archives the partition for `source` from `position` on.
@@ -76,11 +85,12 @@ impl Lanes {
         let id = (source.name.clone(), partition);
         let lane = Lane {
             source,
+            behind: None,
             from: position,
             next: position,
             waiting: Vec::new(),
             bytes: 0,
-            since: EventTime::MIN,
+            since: Micros::ZERO,
             under_way: None,
         };
         self.lanes.insert(id, lane);
@@ -108,7 +118,7 @@ impl Lanes {
     }
 
     /// `records` are all there is below `next`.
-    pub fn take(&mut self, place: &TopicPartition, records: &[RawRecord], next: u64, now: EventTime) {
+    pub fn take(&mut self, place: &TopicPartition, records: &[RawRecord], next: u64, now: Micros) {
         for (_, lane) in self.lanes.iter_mut().filter(|(id, lane)| lane.is_of(id, place)) {
             let known = records.partition_point(|record| record.offset < lane.next);
             lane.take(&records[known..], next, now);
@@ -116,10 +126,21 @@ impl Lanes {
     }
 
     #[must_use]
-    pub fn cut(&mut self, now: EventTime, cut: Cut) -> Vec<Chunk> {
-        let settings = &self.settings;
-        let ready = self.lanes.iter_mut().filter(|(_, lane)| lane.is_due(settings, now, cut));
-        ready.map(|((_, partition), lane)| lane.cut(*partition, settings)).collect()
+    pub fn cut(&mut self, now: Micros, cut: Cut) -> Vec<Chunk> {
+        let Lanes { settings, lanes, chunks } = self;
+        let ready = lanes.iter_mut().filter(|(_, lane)| lane.is_due(settings, now, cut));
+        let cut = ready.map(|((_, partition), lane)| {
+            *chunks += 1;
+            lane.cut(*chunks, *partition, settings)
+        });
+        cut.collect()
+    }
+
+    /// Whether a lane waits for this chunk to be committed. One that was let go and taken up again starts from the
+    /// commits, and knows nothing of what was cut before.
+    pub fn awaits(&self, chunk: &Chunk) -> bool {
+        let under_way = self.lanes.get(&chunk.lane()).and_then(|lane| lane.under_way.as_ref());
+        under_way.is_some_and(|it| it.number == chunk.number)
     }
 
     /// Notes what became of a chunk. Overtaken by another archiver: the partition, to be delivered again from
@@ -127,8 +148,7 @@ impl Lanes {
     #[must_use]
     pub fn committed(&mut self, chunk: &Chunk, outcome: Committed) -> Option<TopicPartition> {
         let lane = self.lanes.get_mut(&chunk.lane())?;
-        // A lane that was let go and taken up again starts from the commits, and knows nothing of this chunk.
-        lane.under_way.take_if(|it| it.from == chunk.span.offsets.start)?;
+        lane.under_way.take_if(|it| it.number == chunk.number)?;
         match outcome {
             Committed::AlreadyCommitted { to } if to != chunk.span.offsets.end => {
                 lane.start_over(to);
@@ -144,7 +164,7 @@ impl Lane {
         self.source.topic == place.topic && id.1 == place.partition
     }
 
-    fn take(&mut self, records: &[RawRecord], next: u64, now: EventTime) {
+    fn take(&mut self, records: &[RawRecord], next: u64, now: Micros) {
         if !self.is_behind() {
             self.since = now;
         }
@@ -158,14 +178,14 @@ impl Lane {
         self.from < self.next
     }
 
-    fn is_due(&self, settings: &Settings, now: EventTime, cut: Cut) -> bool {
+    fn is_due(&self, settings: &Settings, now: Micros, cut: Cut) -> bool {
         let full = self.waiting.len() >= settings.events_max || self.bytes >= settings.bytes_max;
-        let old = now.since(self.since) >= settings.interval;
+        let old = now >= self.since + settings.interval;
         self.under_way.is_none() && self.is_behind() && (full || old || cut == Cut::All)
     }
 
     /// As many records as one commit may have, at least one if any waits.
-    fn cut(&mut self, partition: u32, settings: &Settings) -> Chunk {
+    fn cut(&mut self, number: u64, partition: u32, settings: &Settings) -> Chunk {
         let (mut count, mut size) = (0, 0);
         for record in self.waiting.iter().take(settings.events_max) {
             if count > 0 && size + bytes(record) > settings.bytes_max {
@@ -178,14 +198,15 @@ impl Lane {
         let records = std::mem::replace(&mut self.waiting, rest);
         let to = self.waiting.first().map_or(self.next, |left| left.offset);
         let span = Span { partition, offsets: self.from..to };
-        self.under_way = Some(UnderWay { from: self.from, bytes: size });
+        self.under_way = Some(UnderWay { number, bytes: size });
+        let behind = self.behind.replace(self.from);
         self.from = to;
         self.bytes -= size;
-        Chunk { source: self.source.clone(), span, records }
+        Chunk { number, source: self.source.clone(), behind, span, records }
     }
 
     fn start_over(&mut self, position: u64) {
-        (self.from, self.next, self.bytes) = (position, position, 0);
+        (self.behind, self.from, self.next, self.bytes) = (None, position, position, 0);
         self.waiting.clear();
     }
 }
@@ -199,10 +220,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::kernel::time::Micros;
     use crate::offline::archive::tests::{record, source};
 
-    const AT_ONCE: EventTime = EventTime::MIN;
+    const AT_ONCE: Micros = Micros::ZERO;
 
     fn clicks() -> Arc<Source> {
         source(&[])
@@ -301,6 +321,36 @@ mod tests {
         lanes.take(&place(), &records(4..5), 5, AT_ONCE);
         assert_eq!(lanes.committed(&old[0], Committed::AlreadyCommitted { to: 2 }), None);
         assert_eq!(spans(&lanes.cut(AT_ONCE, Cut::All)), [(4, 5)]);
+    }
+
+    #[test]
+    fn an_old_commit_does_not_pass_for_the_new_one_that_starts_at_the_same_offset() {
+        let mut lanes = lanes(Settings::new("archive"));
+        lanes.take(&place(), &records(0..4), 4, AT_ONCE);
+        let old = lanes.cut(AT_ONCE, Cut::All);
+        lanes.of(&place()).iter().for_each(|lane| lanes.remove(lane));
+        lanes.add(clicks(), 0, 0);
+        lanes.take(&place(), &records(0..6), 6, AT_ONCE);
+        let new = lanes.cut(AT_ONCE, Cut::All);
+        assert_eq!((lanes.awaits(&old[0]), lanes.awaits(&new[0])), (false, true));
+        assert_eq!(lanes.committed(&old[0], Committed::Done), None);
+        assert_eq!(lanes.committed(&new[0], Committed::AlreadyCommitted { to: 4 }), Some(place()));
+        assert_eq!(lanes.wanted(&place()), Some(4), "what only the new one had is read again");
+    }
+
+    #[test]
+    fn a_commit_says_where_the_one_before_it_starts() {
+        let mut lanes = lanes(Settings { events_max: 2, ..Settings::new("archive") });
+        lanes.take(&place(), &records(0..6), 6, AT_ONCE);
+        let mut behind = Vec::new();
+        for outcome in [Committed::Done, Committed::AlreadyCommitted { to: 3 }] {
+            let chunks = lanes.cut(AT_ONCE, Cut::All);
+            behind.push(chunks[0].behind);
+            let _ = lanes.committed(&chunks[0], outcome);
+        }
+        lanes.take(&place(), &records(3..6), 6, AT_ONCE);
+        behind.push(lanes.cut(AT_ONCE, Cut::All)[0].behind);
+        assert_eq!(behind, [None, Some(0), None], "whoever starts over does not know how the other cut");
     }
 
     #[test]

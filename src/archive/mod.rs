@@ -24,11 +24,13 @@ pub use reached::{Reached, WaitError};
 pub use run::{Archiver, run};
 pub use tiered::Tiered;
 
+mod beginnings;
 mod compactor;
 mod history;
 mod lanes;
 mod progress;
 mod reached;
+mod retry;
 mod run;
 mod session;
 mod tiered;

@@ -35,11 +35,6 @@ impl Progress {
         self.standings.borrow().get(&(source.clone(), partition)).cloned()
     }
 
-    /// All of them, by source and partition.
-    pub fn standings(&self) -> BTreeMap<(Name, u32), Standing> {
-        self.standings.borrow().clone()
-    }
-
     /// Whether the archiver of this process is in its group.
     pub fn is_listening(&self) -> bool {
         self.listening.load(Ordering::SeqCst)
@@ -73,6 +68,18 @@ impl Progress {
             let standing = all.entry((source.clone(), partition));
             standing.or_insert(Standing { archived_to: 0, stopped: None }).stopped = Some(reason);
         });
+    }
+
+    /// It is another archiver's now.
+    pub(super) fn forget(&self, source: &Name, partition: u32) {
+        self.standings.send_modify(|all| {
+            all.remove(&(source.clone(), partition));
+        });
+    }
+
+    /// Nothing is archived here for now.
+    pub(super) fn forget_all(&self) {
+        self.standings.send_modify(BTreeMap::clear);
     }
 }
 

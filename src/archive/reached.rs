@@ -36,6 +36,8 @@ pub enum WaitError {
         "the history files of source `{dataset}` are still being read, or cannot be: the log of the archive says which"
     )]
     HistoryIncomplete { dataset: Name },
+    #[error("the archived history of source `{dataset}` cannot be read: {reason}")]
+    HistoryUnreadable { dataset: Name, reason: String },
     #[error("source `{dataset}`, partition {partition} is no longer archived: {reason}")]
     Stopped { dataset: Name, partition: u32, reason: String },
 }
@@ -89,6 +91,10 @@ impl Reached {
             let found = spawn_blocking(move || archive.history(&asked)).await;
             match found.expect("a look at the archive does not panic") {
                 Ok(Some(_)) => return Ok(()),
+                Err(error) if !error.is_transient() => {
+                    let (dataset, reason) = (source.name.clone(), error.to_string());
+                    return Err(WaitError::HistoryUnreadable { dataset, reason });
+                }
                 _ if Instant::now() >= until => {
                     return Err(WaitError::HistoryIncomplete { dataset: source.name.clone() });
                 }
@@ -147,5 +153,46 @@ impl Reached {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Name, u32), u64>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::definition::{SourceText, parse};
+    use crate::offline::History;
+    use crate::offline::folder::tests::project;
+
+    const SOURCE: &str = "
+kind: source
+name: clicks
+event_time: { field: at, unit: ms }
+history: [{ path: \"past/*.csv\", format: csv, until: 2026-01-01T00:00:00Z }]
+schema: { version: 1, fields: [{ name: at, type: timestamp, required: true }] }
+";
+
+    #[tokio::test]
+    async fn history_that_cannot_be_read_is_not_waited_for() {
+        let root = tempfile::tempdir().expect("a folder");
+        let text = SOURCE.to_owned();
+        let source = parse(&[SourceText { path: "clicks.yaml".to_owned(), text }]).expect("right").sources[0].clone();
+        let archive = Archive::new(project(root.path()));
+        archive.finish_history(&source, History { rows: 0, left_out: 0 }).expect("noted");
+        overwrite(root.path(), "complete");
+        let reached = Reached::new(Progress::default(), archive);
+        let refused = reached.wait_for_history(&source, Duration::from_secs(600)).await;
+        assert!(matches!(refused, Err(WaitError::HistoryUnreadable { .. })), "{refused:?}");
+    }
+
+    /// The one file of that name.
+    fn overwrite(folder: &std::path::Path, name: &str) {
+        for entry in folder.read_dir().expect("listed") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => overwrite(&path, name),
+                false if path.file_name().is_some_and(|it| it == name) => std::fs::write(&path, "{").expect("written"),
+                false => {}
+            }
+        }
     }
 }

@@ -5,20 +5,15 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::archive::retry::{RETRY_FIRST, RETRY_LONGEST};
 use crate::archive::session::{Ended, Session};
 use crate::archive::{Error, Progress, Settings};
-use crate::clock::Clock;
-use crate::event_log::{self, EventLog};
+use crate::event_log::EventLog;
 use crate::kernel::definition::Source;
 use crate::offline::Archive;
-
-/// Between attempts: doubled from the first to the longest.
-pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
-pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
 /// What the archiver works with.
 pub struct Archiver<S> {
@@ -26,7 +21,6 @@ pub struct Archiver<S> {
     pub archive: Archive,
     /// The sources as they are now; asked often.
     pub sources: S,
-    pub clock: Clock,
     pub settings: Settings,
     pub progress: Progress,
 }
@@ -42,7 +36,7 @@ where
         match session(&archiver, shutdown.as_mut()).await {
             Ok(Ended::Shutdown) => return Ok(()),
             Ok(Ended::SourcesChanged) => wait = RETRY_FIRST,
-            Err(Error::Log(error)) if may_pass(&error) => {
+            Err(Error::Log(error)) if error.may_pass() => {
                 tracing::warn!(%error, "the archive will try the event log again");
                 tokio::select! {
                     () = &mut shutdown => return Ok(()),
@@ -69,7 +63,5 @@ where
     ended
 }
 
-/// A source is known a moment before its topic is created.
-fn may_pass(error: &event_log::Error) -> bool {
-    error.is_transient() || matches!(error, event_log::Error::UnknownTopic(_))
-}
+#[cfg(test)]
+mod tests;

@@ -8,19 +8,20 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use crate::archive::beginnings::{Beginning, Beginnings};
 use crate::archive::compactor::Compactor;
 use crate::archive::lanes::{Chunk, Cut, LaneId, Lanes};
-use crate::archive::run::{Archiver, RETRY_FIRST, RETRY_LONGEST};
+use crate::archive::retry::retried;
+use crate::archive::run::Archiver;
 use crate::archive::{Error, Progress, Settings};
-use crate::clock::Clock;
-use crate::event_log::{self, Consumer, Delivery, EventLog, TopicPartition};
+use crate::event_log::{self, Consumer, Delivery, TopicPartition};
 use crate::kernel::definition::Source;
+use crate::kernel::time::Micros;
 use crate::offline::{self, Archive, Committed};
 
-/// How often the clock and the sources are looked at.
+/// How often it is looked whether anything has waited for long, and whether the sources are others.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +31,15 @@ pub(super) enum Ended {
 }
 
 pub(super) struct Session<'a> {
-    log: &'a dyn EventLog,
     archive: &'a Archive,
-    clock: &'a Clock,
     settings: &'a Settings,
     progress: &'a Progress,
     current_sources: &'a (dyn Fn() -> Vec<Arc<Source>> + Send + Sync),
     sources: Vec<Arc<Source>>,
     /// `None`: there are no sources to listen to.
     consumer: Option<Box<dyn Consumer>>,
+    begun: Instant,
+    beginnings: Beginnings,
     lanes: Lanes,
     commits: FuturesUnordered<BoxFuture<'static, Finished>>,
     compactor: Compactor,
@@ -61,14 +62,14 @@ impl<'a> Session<'a> {
             false => Some(archiver.log.consumer(&archiver.settings.group, &topics).await?),
         };
         Ok(Session {
-            log: archiver.log.as_ref(),
             archive: &archiver.archive,
-            clock: &archiver.clock,
             settings: &archiver.settings,
             progress: &archiver.progress,
             current_sources: &archiver.sources,
             sources,
             consumer,
+            begun: Instant::now(),
+            beginnings: Beginnings::new(archiver.log.clone(), archiver.archive.clone()),
             lanes: Lanes::new(archiver.settings.clone()),
             commits: FuturesUnordered::new(),
             compactor: Compactor::new(archiver.archive.clone(), archiver.settings.compaction),
@@ -89,13 +90,18 @@ impl<'a> Session<'a> {
                 _ = tick.tick() => if (self.current_sources)() != self.sources { break Ok(Ended::SourcesChanged) },
                 Some(finished) = self.commits.next() => self.finish(finished),
                 Some(()) = self.compactor.next() => {}
-                delivery = next(&mut self.consumer), if has_room => match self.hear(delivery).await {
+                Some(beginning) = self.beginnings.next() => match beginning {
+                    Ok(beginning) => self.begin_lanes(beginning),
+                    Err(error) => break Err(error.into()),
+                },
+                delivery = next(&mut self.consumer), if has_room => match self.hear(delivery) {
                     Ok(()) => {}
                     Err(error) => break Err(error),
                 },
             }
         };
         self.drain().await;
+        self.progress.forget_all();
         if let (Ok(_), Some(consumer)) = (&ended, self.consumer.take()) {
             // Who is not let go in time is missed by the group a while later.
             let _ = timeout(self.settings.drain, consumer.leave()).await;
@@ -103,21 +109,18 @@ impl<'a> Session<'a> {
         ended
     }
 
-    async fn hear(&mut self, delivery: Result<Delivery, event_log::Error>) -> Result<(), Error> {
+    fn hear(&mut self, delivery: Result<Delivery, event_log::Error>) -> Result<(), Error> {
         match delivery {
             Ok(Delivery::Assigned(places)) => {
-                for place in places {
-                    self.take_up(&place).await?;
-                }
+                places.into_iter().for_each(|place| self.take_up(place));
                 self.progress.listening(true);
             }
             Ok(Delivery::Revoked(places)) => {
                 // What they hold is in the log, for whoever archives it next.
-                let lanes: Vec<LaneId> = places.iter().flat_map(|place| self.lanes.of(place)).collect();
-                lanes.iter().for_each(|lane| self.lanes.remove(lane));
+                places.iter().for_each(|place| self.let_go(place));
             }
             Ok(Delivery::Records { partition, records, next, .. }) => {
-                self.lanes.take(&partition, &records, next, self.clock.now());
+                self.lanes.take(&partition, &records, next, self.passed());
             }
             Err(event_log::Error::OutOfRange { topic, partition, offset, held }) => {
                 let error = event_log::Error::OutOfRange { topic: topic.clone(), partition, offset, held };
@@ -130,33 +133,37 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Starts a lane for each source of the topic where its commits end, or at the log's start.
-    async fn take_up(&mut self, place: &TopicPartition) -> Result<(), Error> {
-        let bounds = self.log.bounds(&place.topic).await?;
-        let start = bounds.get(place.partition as usize).map_or(0, |held| held.start);
-        let here: Vec<_> = self.sources.iter().filter(|source| source.topic == place.topic).cloned().collect();
-        for source in here {
-            match self.position(&source, place.partition).await {
+    /// Since it began. The time of day may be set back, and what waits would wait for as much longer.
+    fn passed(&self) -> Micros {
+        Micros::new(self.begun.elapsed().as_micros() as i64)
+    }
+
+    fn take_up(&mut self, place: TopicPartition) {
+        let here = self.sources.iter().filter(|source| source.topic == place.topic).cloned().collect();
+        self.beginnings.ask(place, here);
+    }
+
+    /// Starts a lane for each source of the partition's topic.
+    fn begin_lanes(&mut self, Beginning { place, lanes }: Beginning) {
+        for (source, position) in lanes {
+            match position {
                 Ok(position) => {
-                    let position = position.unwrap_or(start);
                     self.progress.archived(&source.name, place.partition, position);
                     self.lanes.add(source, place.partition, position);
                 }
                 Err(error) => self.stop(&(source.name.clone(), place.partition), error.to_string()),
             }
         }
-        self.deliver(place);
-        Ok(())
+        self.deliver(&place);
     }
 
-    /// Tries again until the archive can be read, or is known to be broken.
-    fn position(
-        &self,
-        source: &Arc<Source>,
-        partition: u32,
-    ) -> impl Future<Output = Result<Option<u64>, offline::Error>> + Send + 'static {
-        let (archive, source) = (self.archive.clone(), source.clone());
-        retried(move || archive.position(&source, partition))
+    /// How far it is archived, and why no further, is for whoever archives it next to say.
+    fn let_go(&mut self, place: &TopicPartition) {
+        self.beginnings.forget(place);
+        self.lanes.of(place).iter().for_each(|lane| self.lanes.remove(lane));
+        for source in self.sources.iter().filter(|source| source.topic == place.topic) {
+            self.progress.forget(&source.name, place.partition);
+        }
     }
 
     /// Has the partition delivered from where its lanes want it; without a lane it stays silent.
@@ -169,17 +176,24 @@ impl<'a> Session<'a> {
     }
 
     fn cut(&mut self, cut: Cut) {
-        for chunk in self.lanes.cut(self.clock.now(), cut) {
+        for chunk in self.lanes.cut(self.passed(), cut) {
             let (archive, chunk) = (self.archive.clone(), Arc::new(chunk));
             self.commits.push(Box::pin(async move {
                 let written = chunk.clone();
-                let outcome = retried(move || archive.commit(&written.source, &written.span, &written.records)).await;
+                let commit = move || {
+                    let Chunk { source, behind, span, records, .. } = &*written;
+                    archive.commit_behind(source, *behind, span, records)
+                };
+                let outcome = retried(commit).await;
                 Finished { chunk, outcome }
             }));
         }
     }
 
     fn finish(&mut self, Finished { chunk, outcome }: Finished) {
+        if !self.lanes.awaits(&chunk) {
+            return;
+        }
         let (source, partition) = chunk.lane();
         match outcome {
             Ok(committed) => {
@@ -226,22 +240,5 @@ async fn next(consumer: &mut Option<Box<dyn Consumer>>) -> Result<Delivery, even
     match consumer {
         Some(consumer) => consumer.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Works on a thread that may block, again and again while the world is in the way.
-async fn retried<T: Send + 'static>(
-    work: impl Fn() -> Result<T, offline::Error> + Clone + Send + 'static,
-) -> Result<T, offline::Error> {
-    let mut wait = RETRY_FIRST;
-    loop {
-        match spawn_blocking(work.clone()).await.expect("archiving does not panic") {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, cause = error.cause(), "the archive will try its files again");
-                sleep(wait).await;
-                wait = (wait * 2).min(RETRY_LONGEST);
-            }
-            outcome => return outcome,
-        }
     }
 }

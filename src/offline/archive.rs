@@ -53,8 +53,8 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
     Done,
-    /// Another commit starts at the same offset, this call's own among them if its answer was lost. Nothing of what
-    /// was given is in the archive; go on from `to`.
+    /// Another commit starts at the same offset, this call's own among them if its answer was lost, or the one before
+    /// ends elsewhere. Nothing of what was given is in the archive; go on from `to`.
     AlreadyCommitted {
         to: u64,
     },
@@ -121,6 +121,24 @@ impl Archive {
         match self.folder.create(&commit::path(&chain, commit.from), &commit.encode())? {
             Created::Done => Ok(Committed::Done),
             Created::AlreadyExists => self.give_way(source, span, &commit),
+        }
+    }
+
+    /// As [`Archive::commit`], for who takes the commit that starts at `behind` for the one before this. Where that one
+    /// ends elsewhere, another archiver's is there instead, and the chain goes on from its end.
+    pub fn commit_behind(
+        &self,
+        source: &Source,
+        behind: Option<u64>,
+        span: &Span,
+        records: &[RawRecord],
+    ) -> Result<Committed, Error> {
+        let chain = commit::chain(source, span.partition);
+        let before = behind.map(|from| self.commit_at(source, span.partition, &chain, from)).transpose()?.flatten();
+        match before {
+            Some(before) if before.to != span.offsets.start => Ok(Committed::AlreadyCommitted { to: before.to }),
+            // It is the first, or the archive was moved away meanwhile.
+            _ => self.commit(source, span, records),
         }
     }
 

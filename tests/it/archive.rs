@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use expect_test::expect;
 use freshet::archive::{Archiver, Error, Progress, Reached, Settings, WaitError, run};
-use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
 use freshet::event_log::{EventLog, NewRecord};
 use freshet::kernel::definition::{Source, SourceText, parse};
@@ -76,7 +75,6 @@ impl Project {
             log: self.log.clone(),
             archive: self.archive(),
             sources: || self.sources.lock().expect("no panic").clone(),
-            clock: Clock::System,
             settings: Settings {
                 events_max: 7,
                 interval: Micros::DAY,

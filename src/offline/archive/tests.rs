@@ -102,6 +102,23 @@ fn a_commit_starts_where_the_one_before_ended() {
 }
 
 #[test]
+fn a_commit_behind_one_that_ends_elsewhere_leaves_no_hole() {
+    let root = tempfile::tempdir().expect("a folder");
+    let archive = Archive::new(project(root.path()));
+    commit(&archive, &clicks(), 4..8, &[click(0, 4, "2026-11-21T10:00:00Z")]).expect("committed");
+    let behind = |behind: Option<u64>, from: u64| {
+        let span = Span { partition: 0, offsets: from..from + 2 };
+        let records = [click(0, from, "2026-11-21T10:00:00Z")];
+        archive.commit_behind(&clicks(), behind, &span, &records).expect("answered")
+    };
+    assert_eq!(behind(Some(4), 10), Committed::AlreadyCommitted { to: 8 });
+    assert_eq!(archive.position(&clicks(), 0).expect("whole"), Some(8));
+    assert_eq!(behind(Some(4), 8), Committed::Done);
+    assert_eq!(behind(None, 10), Committed::Done);
+    assert_eq!(archive.position(&clicks(), 0).expect("whole"), Some(12));
+}
+
+#[test]
 fn of_two_archivers_at_one_offset_the_files_of_the_second_do_not_exist() {
     let root = tempfile::tempdir().expect("a folder");
     let (first, second) = (Archive::new(project(root.path())), Archive::new(project(root.path())));
