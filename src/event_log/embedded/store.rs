@@ -182,10 +182,29 @@ fn error_of(place: &str, error: fjall::Error) -> Error {
     let place = place.to_owned();
     match error {
         fjall::Error::Locked => Error::InUse { place },
-        fjall::Error::Io(error) => Error::Unavailable(format!("{place}: {error}")),
+        // What the disk refuses for now; bytes that do not add up are another matter.
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            Error::Unavailable(format!("{place}: {error}"))
+        }
         fjall::Error::Poisoned => {
             Error::Unavailable(format!("{place}: a write failed earlier; mend the disk and restart the service"))
         }
         error => Error::Damaged { place, detail: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_the_disk_refuses_for_now_is_no_damage() {
+        let refused = || io::Error::other("too many open files");
+        for error in [fjall::Error::Io(refused()), fjall::Error::Storage(fjall::LsmError::Io(refused()))] {
+            let error = error_of("log", error);
+            assert!(error.is_transient(), "{error}");
+        }
     }
 }
