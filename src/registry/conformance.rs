@@ -19,6 +19,7 @@ pub async fn conforms(open: impl AsyncFn(&str) -> Box<dyn Registry>) {
     revisions_are_numbered_without_gaps_and_read_back(&*open("revisions").await, &*open("revisions").await).await;
     of_applies_at_the_same_time_one_wins(&open).await;
     a_version_begins_building_and_replaces_the_live_one_when_promoted(&*open("versions").await).await;
+    a_version_is_younger_than_those_that_were_live_before_it(&*open("younger").await).await;
     an_apply_drops_what_it_does_not_name(&*open("drops").await).await;
     a_dropped_version_comes_back_building(&*open("returns").await).await;
     rollbacks::a_rollback_exchanges_the_live_version_and_the_one_before(&*open("back").await, &*open("back").await)
@@ -107,6 +108,17 @@ async fn a_version_begins_building_and_replaces_the_live_one_when_promoted(regis
         promote(registry, again).await;
     }
     assert_eq!(states(registry).await, promoted, "nothing left to promote");
+}
+
+async fn a_version_is_younger_than_those_that_were_live_before_it(registry: &dyn Registry) {
+    let [first, second] = [(name("a"), Fingerprint(1)), (name("b"), Fingerprint(2))];
+    registry.apply(0, &[], "ada", std::slice::from_ref(&first), at(10)).await.expect("applies");
+    registry.promote(first.1, 0, at(50)).await.expect("promotes");
+    // By a process whose clock is behind.
+    registry.apply(1, &[], "ada", &[first, second], at(20)).await.expect("applies");
+    let versions = registry.versions().await.expect("answers");
+    let since = versions.iter().map(|version| (version.fingerprint.0, version.since)).collect::<Vec<_>>();
+    assert_eq!(since, [(1, at(50)), (2, EventTime::unchecked(at(50).micros() + 1))]);
 }
 
 async fn an_apply_drops_what_it_does_not_name(registry: &dyn Registry) {

@@ -34,9 +34,10 @@ impl<D: Database> SqlRegistry<D> {
         now: EventTime,
     ) -> Result<(), Error> {
         let revision = revision as i64;
+        let since = self.after_live(transaction, now).await?;
         for (view, fingerprint) in versions {
             let version =
-                cells![self.project(), fingerprint.to_string().as_str(), view.as_str(), now.micros(), revision];
+                cells![self.project(), fingerprint.to_string().as_str(), view.as_str(), since.micros(), revision];
             transaction
                 .run(
                     "INSERT INTO view_version (project, fingerprint, view, state, since, revision)
@@ -62,6 +63,14 @@ impl<D: Database> SqlRegistry<D> {
                  (SELECT view FROM view_version WHERE project = $2 AND revision = $3))";
         transaction.run(left_behind, cells![now.micros(), self.project(), revision]).await?;
         self.write_copies(transaction).await
+    }
+
+    /// Now, and later than each version became live that is so by now, whatever the clocks say of those who said so: a
+    /// version that comes after them is built beside them.
+    async fn after_live(&self, transaction: &mut dyn Transaction, now: EventTime) -> Result<EventTime, Error> {
+        let next = "SELECT coalesce(max(since) + 1, $2) FROM view_version WHERE project = $1 AND state = 'live'";
+        let next = transaction.run(next, cells![self.project(), now.micros()]).await?;
+        Ok(now.max(EventTime::unchecked(next[0].integer(0))))
     }
 
     pub(super) async fn promote_generation(
