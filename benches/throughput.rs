@@ -22,7 +22,7 @@ use freshet::event_log::TopicPartition;
 use freshet::kernel::engine::prepare;
 use freshet::kernel::event::{RawRecord, decode};
 use freshet::kernel::plan::ViewPlan;
-use freshet::kernel::time::EventTime;
+use freshet::kernel::time::{EventTime, Micros};
 use freshet::online::{Memory, Nonce, OnlineStore};
 use freshet::stream::{Bounds, Effect, Settings, Signal, Ticket, Worker};
 use futures::FutureExt;
@@ -160,7 +160,7 @@ impl Run {
     }
 
     fn start(&mut self, view: &Arc<ViewPlan>) {
-        self.take(Signal::Tick(EventTime::from_micros(0).expect("a time")));
+        self.take(tick(0));
         self.take(Signal::Versions { versions: vec![view.clone()], bounds: Vec::new() });
         let bounds = |number| Bounds { partition: partition(number), held: 0..0 };
         self.take(Signal::Assigned((0..PARTITIONS).map(bounds).collect()));
@@ -173,8 +173,7 @@ impl Run {
             let next = records.last().expect("a delivery has records").offset + 1;
             let ticket = self.tickets[partition.partition as usize];
             self.take(Signal::Records { ticket, partition, records, next, log_end: u64::MAX });
-            let now = EventTime::from_micros(delivered * 1_000_000 / EVENTS_A_SECOND).expect("a time");
-            self.take(Signal::Tick(now));
+            self.take(tick(delivered * 1_000_000 / EVENTS_A_SECOND));
         }
         self.take(Signal::ReleaseAll);
         assert!(self.worker.is_idle(), "all that was folded is flushed");
@@ -204,7 +203,7 @@ impl Run {
             Effect::Seek { ticket, partition, .. } => self.tickets[partition.partition as usize] = ticket,
             Effect::Load { ticket, keys } => {
                 self.loads += keys.len();
-                let loaded = at_once(self.store.load(&keys));
+                let loaded = at_once(self.store.load(&keys)).into_iter().map(Ok).collect();
                 self.waiting.push_back(Signal::Loaded { ticket, loaded });
             }
             Effect::Apply { shard, advances, rows } => {
@@ -218,7 +217,9 @@ impl Run {
                 let outcome = at_once(self.store.apply(shard, &advances, &rows));
                 self.waiting.push_back(Signal::Applied { shard, outcome });
             }
-            Effect::ProveMembership | Effect::Stopped { .. } => unreachable!("nothing is refused or damaged here"),
+            Effect::ProveMembership | Effect::Look { .. } | Effect::Stopped { .. } => {
+                unreachable!("nothing is refused, damaged or lost here")
+            }
             Effect::Pause(_) | Effect::Resume(_) | Effect::Released(_) => {}
         }
     }
@@ -243,11 +244,15 @@ impl Run {
     }
 }
 
+fn tick(micros: i64) -> Signal {
+    Signal::Tick { now: EventTime::from_micros(micros).expect("a time"), passed: Micros::new(micros) }
+}
+
 fn kind_of(signal: &Signal) -> usize {
     match signal {
         Signal::Records { .. } => 0,
         Signal::Loaded { .. } => 1,
-        Signal::Tick(_) => 2,
+        Signal::Tick { .. } => 2,
         Signal::Applied { .. } => 3,
         _ => 4,
     }

@@ -202,7 +202,7 @@ pub trait OnlineStore: Send + Sync {
     /// still stands: so a quiet shard notices that its store went back.
     async fn apply(&self, shard: Shard, advances: &[Advance], rows: &[PartWrite]) -> Result<Applied, Error>;
 
-    /// A writer's own parts, in the order of `keys`.
+    /// A writer's own parts, in the order of `keys`. [`Error::Damaged`] may be about one of them alone.
     async fn load(&self, keys: &[PartKey]) -> Result<Vec<Loaded>, Error>;
 
     /// Rows with all their parts, in the order of `rows`. `None`: what is stored is no row any more.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::event_log::{self, Consumer, EventLog, TopicPartition};
 use crate::kernel::key::Shard;
 use crate::kernel::plan::ViewPlan;
-use crate::online::{Advance, Claim, Nonce, OnlineStore, PartKey, PartWrite};
+use crate::online::{self, Advance, Claim, Loaded, Nonce, OnlineStore, PartKey, PartWrite};
 use crate::stream::blocked::Blocked;
 use crate::stream::retry::Backoff;
 use crate::stream::run::Error;
@@ -62,6 +62,23 @@ pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backo
     Ok(Answer::Signal(Signal::Bounds(bounds(&*log, topics, backoff).await?)))
 }
 
+pub(super) async fn looked(
+    log: Arc<dyn EventLog>,
+    ticket: Ticket,
+    at: TopicPartition,
+    mut backoff: Backoff,
+) -> Result<Answer, Error> {
+    loop {
+        let found = bounds_of(&*log, &at.topic).await.map(|all| all.into_iter().find(|it| it.partition == at));
+        match found {
+            Ok(Some(Bounds { held, .. })) => return Ok(Answer::Signal(Signal::Looked { ticket, held })),
+            // Whoever was asked does not know the partition yet.
+            Ok(None) => backoff.wait(event_log::Error::UnknownTopic(at.topic.clone())).await?,
+            Err(error) => backoff.wait(error).await?,
+        }
+    }
+}
+
 /// Each attempt draws a nonce of its own: one whose answer was lost may still arrive, and must then fence us off.
 pub(super) async fn claim(
     online: Arc<dyn OnlineStore>,
@@ -85,12 +102,33 @@ pub(super) async fn load(
     keys: Vec<PartKey>,
     mut backoff: Backoff,
 ) -> Result<Answer, Error> {
-    loop {
+    let loaded = loop {
         match online.load(&keys).await {
-            Ok(loaded) => return Ok(Answer::Signal(Signal::Loaded { ticket, loaded })),
+            Ok(loaded) => break loaded.into_iter().map(Ok).collect(),
+            Err(online::Error::Damaged { .. }) => break load_each(&*online, &keys, backoff).await?,
             Err(error) => backoff.wait(error).await?,
         }
+    };
+    Ok(Answer::Signal(Signal::Loaded { ticket, loaded }))
+}
+
+/// One by one: some of them are damaged, and the others are not.
+async fn load_each(
+    online: &dyn OnlineStore,
+    keys: &[PartKey],
+    mut backoff: Backoff,
+) -> Result<Vec<Result<Loaded, String>>, Error> {
+    let mut loaded = Vec::with_capacity(keys.len());
+    for key in keys {
+        loaded.push(loop {
+            match online.load(std::slice::from_ref(key)).await {
+                Ok(mut one) => break Ok(one.remove(0)),
+                Err(error @ online::Error::Damaged { .. }) => break Err(error.to_string()),
+                Err(error) => backoff.wait(error).await?,
+            }
+        });
     }
+    Ok(loaded)
 }
 
 /// The same call again where its outcome is unknown: if it was done, it is refused, and the claim that follows

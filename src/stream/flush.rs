@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
 use crate::kernel::key::{PartId, Shard};
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, Micros};
 use crate::online::{Advance, Applied, PartWrite, Position};
 use crate::stream::partition::{Hold, LaneId, Partition, Phase};
 use crate::stream::progress::Refusal;
@@ -14,8 +14,8 @@ use crate::stream::worker::Worker;
 use crate::stream::{Effect, Settings};
 
 impl Worker {
-    pub(super) fn tick(&mut self, now: EventTime) {
-        self.now = self.now.max(now);
+    pub(super) fn tick(&mut self, now: EventTime, passed: Micros) {
+        (self.now, self.passed) = (now, passed);
         self.flush_due();
         for shard in (0..self.shard_count).map(Shard) {
             if self.wants_offsets(shard) {
@@ -32,15 +32,16 @@ impl Worker {
             if self.shards.flying_bytes() >= self.settings.flying_bytes {
                 return;
             }
-            let shard = self.shards.next();
-            if self.shards.is_due(shard, self.now, pace) {
+            let shard = self.shards.next_turn();
+            if self.shards.is_due(shard, self.passed, pace) {
                 self.flush(shard);
             }
         }
     }
 
     fn wants_offsets(&self, shard: Shard) -> bool {
-        self.now.since(self.shards.told_at(shard)) >= self.settings.idle_interval
+        let told_at = self.shards.told_at(shard);
+        told_at.is_none_or(|told_at| self.passed >= told_at + self.settings.idle_interval)
     }
 
     fn pace(&self) -> Pace {
@@ -85,7 +86,7 @@ impl Worker {
         }
         let rows: Arc<[PartWrite]> = rows.into();
         let flight = Flight { advances: advances.clone(), rows: rows.clone(), bytes };
-        self.shards.take_off(shard, self.now, (!advances.is_empty()).then_some(flight), all);
+        self.shards.take_off(shard, self.passed, (!advances.is_empty()).then_some(flight), all);
         if !advances.is_empty() {
             self.effects.push(Effect::Apply { shard, advances, rows });
         }
@@ -153,7 +154,7 @@ impl Worker {
     }
 
     /// Partitions that lost a lane are not read until it is claimed again, which needs a proof of membership.
-    fn halt_refused(&mut self) {
+    pub(super) fn halt_refused(&mut self) {
         let is_refused = |partition: &&Partition| {
             let mut lanes = partition.tracks.values().flat_map(|track| &track.lanes);
             partition.is_read() && lanes.any(|lane| lane.hold == Hold::Refused)

@@ -88,7 +88,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn loaded(&mut self, ticket: Ticket, loaded: Vec<Loaded>) {
+    pub(super) fn loaded(&mut self, ticket: Ticket, loaded: Vec<Result<Loaded, String>>) {
         let waits = |batch: &mut Batch| batch.load.as_ref().is_some_and(|load| load.ticket == ticket);
         let mut waiting = self.partitions.iter_mut().filter_map(|(at, partition)| match &mut partition.phase {
             Phase::Reading { waiting, .. } => waiting.take_if(waits).map(|batch| (at.clone(), batch)),
@@ -111,9 +111,16 @@ impl Worker {
 
     /// Puts parts into the cache, and returns the lanes that do not stand in the store as we left them: theirs are
     /// images of another offset than the one to fold from.
-    fn take_parts(&mut self, batch: &Batch, load: Load, loaded: Vec<Loaded>) -> Result<BTreeSet<LaneId>, String> {
+    fn take_parts(
+        &mut self,
+        batch: &Batch,
+        load: Load,
+        loaded: Vec<Result<Loaded, String>>,
+    ) -> Result<BTreeSet<LaneId>, String> {
         let mut lost = BTreeSet::new();
-        for ((key, known), Loaded { image, position }) in load.parts.into_iter().zip(loaded) {
+        for ((key, known), loaded) in load.parts.into_iter().zip(loaded) {
+            let damaged = |why: String| format!("entity `{:?}` of view version {}: {why}", key.entity, key.version);
+            let Loaded { image, position } = loaded.map_err(damaged)?;
             let id = self.lane_of(&key);
             let lane = self.lane(id).expect("dropping a version gives its batches up");
             let stands = |position: Position| {
@@ -124,9 +131,8 @@ impl Worker {
                 continue;
             }
             let part = decode_part(batch.view(key.version), image.as_ref());
-            let part =
-                part.map_err(|error| format!("entity `{:?}` of view version {}: {error}", key.entity, key.version));
-            self.cache.insert(key, part?, batch.id);
+            let part = part.map_err(|error| damaged(error.to_string()))?;
+            self.cache.insert(key, part, batch.id);
         }
         Ok(lost)
     }
@@ -182,7 +188,7 @@ impl Worker {
 
     /// Stops at the first record for which there is no room, and says why.
     fn fold_until_full(&mut self, at: &TopicPartition, batch: &mut Batch) -> Option<(u64, Full)> {
-        let Worker { partitions, cache, shards, settings, now, .. } = self;
+        let Worker { partitions, cache, shards, settings, passed, .. } = self;
         let partition = partitions.get_mut(at).expect("it is read");
         partition.record_time = batch.record_time;
         while let Some(offset) = batch.next_offset() {
@@ -195,7 +201,7 @@ impl Worker {
                 let track = track.expect("dropping a version gives its batches up");
                 let shard = entering.place(entrant).shard;
                 if let Some(grown) = fold_entrant(cache, &mut track.lanes[usize::from(shard.0)], entering, entrant) {
-                    shards.grow(shard, grown, *now);
+                    shards.grow(shard, grown, *passed);
                 }
             }
         }
@@ -221,7 +227,7 @@ impl Worker {
         let before = partition.next;
         partition.advance(offset);
         if partition.tracks.values().any(|track| before < track.goal && track.goal <= offset) {
-            self.shards.hurry();
+            self.shards.forget_told();
         }
     }
 

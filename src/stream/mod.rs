@@ -64,49 +64,31 @@ pub struct Bounds {
 /// What the worker hears.
 pub enum Signal {
     /// The view versions to write from now on, all of them; and the bounds of what is assigned, for new ones.
-    Versions {
-        versions: Vec<Arc<ViewPlan>>,
-        bounds: Vec<Bounds>,
-    },
+    Versions { versions: Vec<Arc<ViewPlan>>, bounds: Vec<Bounds> },
     /// Ours from now on.
     Assigned(Vec<Bounds>),
     /// To be let go once it is flushed.
     Revoked(Vec<TopicPartition>),
     /// The answer to [`Effect::Claim`]: offsets in the order of its claims.
-    Claimed {
-        ticket: Ticket,
-        nonce: Nonce,
-        offsets: Vec<u64>,
-    },
+    Claimed { ticket: Ticket, nonce: Nonce, offsets: Vec<u64> },
     /// The next records of a partition, delivered since the [`Effect::Seek`] of that ticket: all that it has below
     /// `next`, which may be none.
-    Records {
-        ticket: Ticket,
-        partition: TopicPartition,
-        records: Vec<RawRecord>,
-        next: u64,
-        log_end: u64,
-    },
-    /// The answer to [`Effect::Load`], in the order of its keys.
-    Loaded {
-        ticket: Ticket,
-        loaded: Vec<Loaded>,
-    },
+    Records { ticket: Ticket, partition: TopicPartition, records: Vec<RawRecord>, next: u64, log_end: u64 },
+    /// The answer to [`Effect::Load`], in the order of its keys; of a row that is damaged, how.
+    Loaded { ticket: Ticket, loaded: Vec<Result<Loaded, String>> },
     /// The answer to [`Effect::Apply`].
-    Applied {
-        shard: Shard,
-        outcome: Applied,
-    },
+    Applied { shard: Shard, outcome: Applied },
     /// The answer to [`Effect::ProveMembership`]: of a member, with what the log holds now, for what is claimed anew.
     Membership(Option<Vec<Bounds>>),
     /// What the log holds now, asked from time to time: what is not read is not heard of otherwise.
     Bounds(Vec<Bounds>),
+    /// The answer to [`Effect::Look`].
+    Looked { ticket: Ticket, held: Range<u64> },
     /// The log cannot deliver the partition, and trying again would not help.
-    Unreadable {
-        partition: TopicPartition,
-        reason: String,
-    },
-    Tick(EventTime),
+    Unreadable { partition: TopicPartition, reason: String },
+    /// What time of day it is, and how much time has passed since some beginning: the one may be set back and the other
+    /// never goes back, so that is what flushes wait by.
+    Tick { now: EventTime, passed: Micros },
     /// Flush and let go of everything that is assigned.
     ReleaseAll,
 }
@@ -138,6 +120,11 @@ pub enum Effect {
     Pause(TopicPartition),
     Resume(TopicPartition),
     ProveMembership,
+    /// Ask what the log holds of the partition now.
+    Look {
+        ticket: Ticket,
+        partition: TopicPartition,
+    },
     /// Flushed and forgotten: someone else may have it.
     Released(TopicPartition),
     /// No longer read, and why. Stays assigned.

@@ -33,6 +33,8 @@ pub(super) struct Partition {
 pub(super) enum Phase {
     /// Not read: some lane is not held yet.
     Claiming,
+    /// Not read yet: a lane stands beyond the end of the log, as last heard, which is asked anew under this ticket.
+    Looking(Ticket),
     /// Read under the ticket of its last seek. At most one batch waits, for parts or for room.
     Reading { ticket: Ticket, waiting: Option<Batch> },
     /// Not read any more, and why.
@@ -117,7 +119,7 @@ impl Partition {
     }
 
     pub fn is_read(&self) -> bool {
-        matches!(self.phase, Phase::Claiming | Phase::Reading { .. })
+        matches!(self.phase, Phase::Claiming | Phase::Looking(_) | Phase::Reading { .. })
     }
 
     /// Whether it is not on its way out.
@@ -163,6 +165,11 @@ impl Partition {
     pub fn smallest_stored(&self) -> u64 {
         let folded = self.lanes().filter(|lane| !lane.is_lost());
         folded.map(|lane| lane.stored).min().unwrap_or(self.next)
+    }
+
+    /// How far the log was folded, by what the store has.
+    pub fn largest_stored(&self) -> u64 {
+        self.lanes().map(|lane| lane.stored).max().unwrap_or(0)
     }
 
     /// Records below `offset` are folded into every lane that did not have them.

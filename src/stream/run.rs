@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use futures::future::{Fuse, FutureExt};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::event_log::{self, EventLog};
 use crate::kernel::plan::ViewPlan;
+use crate::kernel::time::Micros;
 use crate::online::{self, OnlineStore};
 use crate::stream::shell::Shell;
 use crate::stream::{Progress, Settings, Signal};
@@ -69,7 +70,7 @@ pub async fn run(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let grace = options.grace;
+    let (grace, begun) = (options.grace, Instant::now());
     let mut shell = Shell::new(log, online, options, versions.borrow_and_update().clone())?;
     let (mut ticks, mut publish, mut look, mut tell) = (every(TICK), every(PUBLISH), every(LOOK), every(TELL));
     let mut shutdown = pin!(shutdown.fuse());
@@ -89,7 +90,7 @@ pub async fn run(
                 shell.write_versions(wanted).await?;
             }
             event = shell.next() => shell.take(event).await?,
-            _ = ticks.tick() => shell.step(Signal::Tick(clock.now())).await?,
+            _ = ticks.tick() => shell.step(tick(&clock, begun)).await?,
             _ = publish.tick() => { progress.send_replace(shell.progress()); }
             _ = look.tick() => shell.look(),
             _ = tell.tick() => shell.tell_failures(),
@@ -101,6 +102,10 @@ pub async fn run(
         tracing::warn!("the group did not take the partitions back in time: the others get them when it misses us");
     }
     Ok(())
+}
+
+fn tick(clock: &Clock, begun: Instant) -> Signal {
+    Signal::Tick { now: clock.now(), passed: Micros::new(begun.elapsed().as_micros() as i64) }
 }
 
 /// A tick that was missed is not made up for.

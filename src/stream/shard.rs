@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::kernel::key::Shard;
-use crate::kernel::time::{EventTime, Micros};
+use crate::kernel::time::Micros;
 use crate::online::{Advance, PartWrite};
 use crate::stream::partition::Partition;
 
@@ -18,10 +18,10 @@ pub(super) struct Shards {
 
 struct State {
     unflushed_bytes: usize,
-    /// When the oldest unflushed event was folded.
-    unflushed_since: Option<EventTime>,
-    /// When the offsets of all its lanes were last written, or found to be where they were.
-    told_at: EventTime,
+    /// When the oldest unflushed event was folded. Time here is what has passed since some beginning.
+    unflushed_since: Option<Micros>,
+    /// When the offsets of all its lanes were last written, or found to be where they were. `None`: that is to be done.
+    told_at: Option<Micros>,
     flight: Option<Flight>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Flight {
 
 impl Shards {
     pub fn new(count: u16) -> Shards {
-        let state = || State { unflushed_bytes: 0, unflushed_since: None, told_at: EventTime::MIN, flight: None };
+        let state = || State { unflushed_bytes: 0, unflushed_since: None, told_at: None, flight: None };
         Shards { states: (0..count).map(|_| state()).collect(), unflushed_bytes: 0, flying_bytes: 0, turn: 0 }
     }
 
@@ -58,7 +58,7 @@ impl Shards {
     }
 
     /// Each in turn, and on from there the next time.
-    pub fn next(&mut self) -> Shard {
+    pub fn next_turn(&mut self) -> Shard {
         let shard = Shard(self.turn);
         self.turn = (self.turn + 1) % self.states.len() as u16;
         shard
@@ -83,33 +83,33 @@ impl Shards {
     }
 
     /// Whether time has come to flush what is unflushed, and nothing is under way.
-    pub fn is_due(&self, shard: Shard, now: EventTime, pace: Pace) -> bool {
+    pub fn is_due(&self, shard: Shard, now: Micros, pace: Pace) -> bool {
         let state = self.state(shard);
         let waited = state.unflushed_since.is_some_and(|since| match pace {
-            Pace::After(interval) => now.since(since) >= interval,
+            Pace::After(interval) => now >= since + interval,
             Pace::Within(interval) => self.turns(shard, now, interval) > self.turns(shard, since, interval),
         });
         waited && state.flight.is_none()
     }
 
     /// When the offsets of all its lanes were last written, or found to be where they were.
-    pub fn told_at(&self, shard: Shard) -> EventTime {
+    pub fn told_at(&self, shard: Shard) -> Option<Micros> {
         self.state(shard).told_at
     }
 
     /// How often the shard has had its turn, where each has it once an interval, one after the other.
-    fn turns(&self, shard: Shard, now: EventTime, interval: Micros) -> i64 {
+    fn turns(&self, shard: Shard, now: Micros, interval: Micros) -> i64 {
         let offset = interval.get() * i64::from(shard.0) / self.states.len() as i64;
-        (now.micros() - offset).div_euclid(interval.get())
+        (now.get() - offset).div_euclid(interval.get())
     }
 
     /// Makes every shard due, whether or not it has rows.
-    pub fn hurry(&mut self) {
-        self.states.iter_mut().for_each(|state| state.told_at = EventTime::MIN);
+    pub fn forget_told(&mut self) {
+        self.states.iter_mut().for_each(|state| state.told_at = None);
     }
 
     /// An event was folded.
-    pub fn grow(&mut self, shard: Shard, bytes: isize, now: EventTime) {
+    pub fn grow(&mut self, shard: Shard, bytes: isize, now: Micros) {
         let state = &mut self.states[usize::from(shard.0)];
         state.unflushed_bytes = state.unflushed_bytes.saturating_add_signed(bytes);
         state.unflushed_since.get_or_insert(now);
@@ -123,11 +123,11 @@ impl Shards {
     }
 
     /// All that was unflushed is on its way now, or there was nothing to write; `tells_all` lanes, or some.
-    pub fn take_off(&mut self, shard: Shard, now: EventTime, flight: Option<Flight>, tells_all: bool) {
+    pub fn take_off(&mut self, shard: Shard, now: Micros, flight: Option<Flight>, tells_all: bool) {
         self.flying_bytes += flight.as_ref().map_or(0, |flight| flight.bytes);
         let state = &mut self.states[usize::from(shard.0)];
         state.unflushed_since = None;
-        state.told_at = if tells_all { now } else { state.told_at };
+        state.told_at = if tells_all { Some(now) } else { state.told_at };
         state.flight = flight;
         state.unflushed_bytes = 0;
     }
@@ -151,12 +151,11 @@ mod tests {
 
     #[test]
     fn within_an_interval_every_shard_has_a_turn_of_its_own() {
-        let at = |millis: i64| EventTime::from_micros(millis * 1_000).expect("a time");
         let mut shards = Shards::new(4);
-        (0..4).for_each(|shard| shards.grow(Shard(shard), 1, at(0)));
+        (0..4).for_each(|shard| shards.grow(Shard(shard), 1, Micros::ZERO));
         let due = |millis| -> Vec<u16> {
             let pace = Pace::Within(Micros::from_millis(100));
-            (0..4).filter(|shard| shards.is_due(Shard(*shard), at(millis), pace)).collect()
+            (0..4).filter(|shard| shards.is_due(Shard(*shard), Micros::from_millis(millis), pace)).collect()
         };
         assert_eq!([24, 25, 50, 99, 100].map(due), [&[][..], &[1], &[1, 2], &[1, 2, 3], &[0, 1, 2, 3]]);
     }

@@ -16,6 +16,7 @@ use crate::stream::blocked::Blocked;
 use crate::stream::calls;
 use crate::stream::retry::{Backoff, Failures};
 use crate::stream::run::{Error, Options};
+use crate::stream::worker::WENT_BACK;
 use crate::stream::{Bounds, Effect, Progress, Signal, Standing, Ticket, Worker};
 
 /// How long the consumer rests after it failed for now.
@@ -251,9 +252,10 @@ impl Shell {
     async fn not_delivered(&mut self, error: event_log::Error) -> Result<(), Error> {
         if let event_log::Error::OutOfRange { topic, partition, offset, held } = &error {
             let at = TopicPartition { topic: topic.clone(), partition: *partition };
-            let mend = match *offset > held.end {
-                true => "the log went back: `freshet rebuild` builds the rows anew from what it holds now",
-                false => {
+            let mend = match *offset < held.start {
+                // It may have grown again since.
+                false => WENT_BACK,
+                true => {
                     "the archive has no commit of it either: restore the commits, or give them up by moving the archive \
                      of the source away and then `freshet rebuild`"
                 }
@@ -289,6 +291,10 @@ impl Shell {
             Effect::Pause(partition) => self.consumer().pause(&partition),
             Effect::Resume(partition) => self.consumer().resume(&partition),
             Effect::ProveMembership => self.prove_membership().await,
+            Effect::Look { ticket, partition } => {
+                let backoff = self.backoff();
+                self.call(calls::looked(self.log.clone(), ticket, partition, backoff));
+            }
             Effect::Released(partition) => {
                 self.releasing.remove(&partition);
             }

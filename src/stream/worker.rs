@@ -2,6 +2,7 @@
 //! way of records is in `fold.rs`, the way to the store in `flush.rs`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::event_log::TopicPartition;
@@ -9,7 +10,7 @@ use crate::kernel::engine::Counts;
 use crate::kernel::key::Shard;
 use crate::kernel::name::Name;
 use crate::kernel::plan::{Fingerprint, ViewPlan};
-use crate::kernel::time::EventTime;
+use crate::kernel::time::{EventTime, Micros};
 use crate::online::{Claim, Nonce, PartKey};
 use crate::stream::cache::Cache;
 use crate::stream::partition::{Hold, Lane, LaneId, Partition, Phase};
@@ -17,11 +18,17 @@ use crate::stream::progress::{PartitionProgress, Progress, Refusal, SourceProgre
 use crate::stream::shard::Shards;
 use crate::stream::{Bounds, Effect, Settings, Signal, Ticket};
 
+/// Of a log that ends before where it was read to: what it is, and what mends it.
+pub(super) const WENT_BACK: &str = "the log went back: `freshet rebuild` builds the rows anew from what it holds now";
+
 pub struct Worker {
     pub(super) settings: Settings,
     /// Into how many shards the project's entities are cut.
     pub(super) shard_count: u16,
+    /// The time of day.
     pub(super) now: EventTime,
+    /// Since some beginning.
+    pub(super) passed: Micros,
     pub(super) partitions: BTreeMap<TopicPartition, Partition>,
     pub(super) shards: Shards,
     pub(super) cache: Cache,
@@ -43,6 +50,7 @@ impl Worker {
     pub fn new(shard_count: u16, settings: Settings) -> Worker {
         Worker {
             now: EventTime::MIN,
+            passed: Micros::ZERO,
             partitions: BTreeMap::new(),
             shards: Shards::new(shard_count),
             cache: Cache::new(settings.cache_bytes),
@@ -75,8 +83,9 @@ impl Worker {
             Signal::Applied { shard, outcome } => self.applied(shard, outcome),
             Signal::Membership(proven) => self.membership(proven),
             Signal::Bounds(bounds) => self.learn(bounds),
+            Signal::Looked { ticket, held } => self.looked(ticket, held),
             Signal::Unreadable { partition, reason } => self.stop(&partition, reason),
-            Signal::Tick(now) => self.tick(now),
+            Signal::Tick { now, passed } => self.tick(now, passed),
             Signal::ReleaseAll => self.release_all(),
         }
         std::mem::take(&mut self.effects)
@@ -97,7 +106,11 @@ impl Worker {
                 versions.entry(*version).or_default().caught_up.insert(partition.at.partition);
             }
         }
-        let is_claiming = |partition: &Partition| matches!(partition.phase, Phase::Claiming) && !partition.is_claimed();
+        let is_claiming = |partition: &Partition| match partition.phase {
+            Phase::Claiming => !partition.is_claimed(),
+            Phase::Looking(_) => true,
+            _ => false,
+        };
         let is_claiming = self.partitions.values().any(is_claiming);
         Progress {
             standing: if is_claiming { Standing::Claiming } else { Standing::Reading },
@@ -151,6 +164,8 @@ impl Worker {
         }
         self.claim();
         self.open_claimed();
+        // A stopped partition may have lost a lane to a refused flush, and is read again now.
+        self.halt_refused();
     }
 
     fn learn(&mut self, bounds: Vec<Bounds>) {
@@ -211,14 +226,41 @@ impl Worker {
     }
 
     /// Reads every partition whose last lane was just claimed, from the smallest offset that some lane needs; one of which
-    /// no lane needs any is left alone.
+    /// no lane needs any is left alone. Where the store has more than the log had when it was asked, it is asked again:
+    /// others may have written meanwhile.
     fn open_claimed(&mut self) {
         let claimed = |partition: &&Partition| {
             matches!(partition.phase, Phase::Claiming) && partition.is_claimed() && partition.is_folded()
         };
         let ready: Vec<TopicPartition> = self.partitions.values().filter(claimed).map(|one| one.at.clone()).collect();
         for at in &ready {
-            self.open(at);
+            let partition = &self.partitions[at];
+            match partition.largest_stored() <= partition.held.end {
+                true => self.open(at),
+                false => self.look(at),
+            }
+        }
+    }
+
+    fn look(&mut self, at: &TopicPartition) {
+        let ticket = self.ticket();
+        self.partitions.get_mut(at).expect("it was just claimed").phase = Phase::Looking(ticket);
+        self.effects.push(Effect::Look { ticket, partition: at.clone() });
+    }
+
+    /// A log that ends before what was folded of it has lost records: new ones get their offsets, and lanes that are
+    /// beyond would skip them.
+    fn looked(&mut self, ticket: Ticket, held: Range<u64>) {
+        let waits =
+            |partition: &&mut Partition| matches!(partition.phase, Phase::Looking(current) if current == ticket);
+        let Some(partition) = self.partitions.values_mut().find(waits) else { return };
+        let (at, stored, end) = (partition.at.clone(), partition.largest_stored(), held.end);
+        partition.held = held;
+        match stored <= end {
+            true => self.open(&at),
+            false => {
+                self.stop(&at, format!("offset {stored} was reached before, and the log ends at {end}: {WENT_BACK}"))
+            }
         }
     }
 

@@ -60,6 +60,8 @@ struct Script {
     worker: Worker,
     views: Vec<Arc<ViewPlan>>,
     now: EventTime,
+    passed: Micros,
+    look: Option<Ticket>,
     nonces: u64,
     claims: Vec<(Ticket, Shard, Vec<Claim>)>,
     loads: Vec<(Ticket, Vec<PartKey>)>,
@@ -78,6 +80,8 @@ impl Script {
             worker: Worker::new(shards, settings),
             views: plan.views,
             now: at(0),
+            passed: Micros::ZERO,
+            look: None,
             nonces: 0,
             claims: Vec::new(),
             loads: Vec::new(),
@@ -115,6 +119,12 @@ impl Script {
             ["loaded"] => self.loaded(0, Image::default, true),
             ["loaded", "behind"] => self.loaded(1, Image::default, true),
             ["loaded", "damaged"] => self.loaded(0, || Image { head: vec![255; 9].into(), ..Image::default() }, false),
+            ["loaded", "broken"] => {
+                for (ticket, keys) in std::mem::take(&mut self.loads) {
+                    let loaded = keys.iter().map(|_| Err("it is no row".into())).collect();
+                    self.hear(Signal::Loaded { ticket, loaded });
+                }
+            }
             ["done", shard] => self.done(shard_of(shard)),
             ["refused", shard, "offset", offset] => {
                 let offset = parsed(offset);
@@ -129,14 +139,20 @@ impl Script {
                 self.hear(Signal::Membership(Some(vec![bounds(0, parsed(start)..parsed(end))])));
             }
             ["member", "no"] => self.hear(Signal::Membership(None)),
+            ["looked", end] => {
+                let ticket = self.look.take().expect("it was asked");
+                self.hear(Signal::Looked { ticket, held: 0..parsed(end) });
+            }
             ["unreadable", number] => {
                 let reason = "offset 3 is gone".into();
                 self.hear(Signal::Unreadable { partition: partition(parsed(number) as u32), reason });
             }
             ["tick", millis] => {
-                self.now = self.now + Micros::from_millis(parsed(millis) as i64);
-                self.hear(Signal::Tick(self.now));
+                let millis = Micros::from_millis(parsed(millis) as i64);
+                (self.now, self.passed) = (self.now + millis, self.passed + millis);
+                self.hear(Signal::Tick { now: self.now, passed: self.passed });
             }
+            ["clock", "back"] => self.now = self.now - Micros::HOUR,
             ["release"] => self.hear(Signal::ReleaseAll),
             ["progress"] => self.note_progress(),
             _ => panic!("`{step}` is not a step"),
@@ -184,6 +200,10 @@ impl Script {
             Effect::Pause(partition) => format!("pause {}", partition.partition),
             Effect::Resume(partition) => format!("resume {}", partition.partition),
             Effect::ProveMembership => "prove membership".into(),
+            Effect::Look { ticket, partition } => {
+                self.look = Some(ticket);
+                format!("look at {}", partition.partition)
+            }
             Effect::Released(partition) => format!("released {}", partition.partition),
             Effect::Stopped { partition, reason } => format!("stopped {}: {reason}", partition.partition),
         }
@@ -229,7 +249,7 @@ impl Script {
             let answer = |key: &PartKey| {
                 let position = self.stored[&(key.entity.shard(self.shards), key.version)];
                 let position = Position { offset: position.offset.saturating_sub(behind), ..position };
-                Loaded { image: (!absent).then(&image), position: Some(position) }
+                Ok(Loaded { image: (!absent).then(&image), position: Some(position) })
             };
             let loaded = keys.iter().map(answer).collect();
             self.hear(Signal::Loaded { ticket, loaded });
@@ -780,6 +800,31 @@ fn a_damaged_stored_row_stops_the_partition() {
 }
 
 #[test]
+fn what_the_store_holds_instead_of_a_row_stops_the_partition() {
+    check(
+        1,
+        Settings::default(),
+        &format!(
+            "{READING} records 0 0:a
+        loaded broken"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > records 0 0:a
+              load a
+              pause 0
+            > loaded broken
+              stopped 0: entity `....a` of view version 512c6dd85528ed2b: it is no row
+        "#]],
+    );
+}
+
+#[test]
 fn what_the_log_cannot_deliver_stops_the_partition() {
     check(
         1,
@@ -800,6 +845,96 @@ fn what_the_log_cannot_deliver_stops_the_partition() {
               stopped 0: offset 3 is gone
             > revoke 0
               released 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_log_that_ends_before_what_was_folded_of_it_is_not_read() {
+    check(
+        1,
+        Settings::default(),
+        "tick 0
+        write clicks_of
+        assign 0 0 9
+        claimed 12
+        looked 9
+        tick 9000",
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 12
+              look at 0
+            > looked 9
+              pause 0
+              stopped 0: offset 12 was reached before, and the log ends at 9: the log went back: `freshet rebuild` builds the rows anew from what it holds now
+            > tick 9000
+              apply s0 clicks_of/0 12..12
+        "#]],
+    );
+}
+
+#[test]
+fn a_log_that_has_grown_since_it_was_asked_is_read() {
+    check(
+        1,
+        Settings::default(),
+        "tick 0
+        write clicks_of
+        assign 0 0 9
+        claimed 12
+        looked 12",
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 12
+              look at 0
+            > looked 12
+              seek 0 to 12
+        "#]],
+    );
+}
+
+#[test]
+fn a_lane_that_was_refused_while_its_partition_was_stopped_is_claimed_again_for_rows_that_are_new() {
+    check(
+        1,
+        Settings::default(),
+        &format!(
+            "{READING} unreadable 0
+        tick 5000
+        refused s0 emptied
+        write clicks_of recency
+        claimed 0
+        member yes
+        claimed 0"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > unreadable 0
+              pause 0
+              stopped 0: offset 3 is gone
+            > tick 5000
+              apply s0 clicks_of/0 0..0
+            > refused s0 emptied
+            > write clicks_of recency
+              claim s0 recency/0
+              prove membership
+            > claimed 0
+            > member yes
+              claim s0 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+              resume 0
         "#]],
     );
 }
@@ -951,6 +1086,45 @@ fn offsets_of_shards_without_rows_advance_every_five_seconds() {
             > done s0
             > tick 4000
             > tick 980
+              apply s1 clicks_of/0 0..1
+        "#]],
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_flush() {
+    check(
+        2,
+        Settings::default(),
+        &format!(
+            "{READING} records 0 0:a
+        loaded
+        tick 5
+        clock back
+        tick 5
+        done s0
+        tick 5000"
+        ),
+        expect![[r#"
+            > tick 0
+            > write clicks_of
+            > assign 0 0 9
+              claim s0 clicks_of/0
+              claim s1 clicks_of/0
+            > claimed 0
+              seek 0 to 0
+            > records 0 0:a
+              load a
+              pause 0
+            > loaded
+              resume 0
+            > tick 5
+            > clock back
+            > tick 5
+              apply s0 clicks_of/0 0..1 +a
+            > done s0
+            > tick 5000
+              apply s0 clicks_of/0 1..1
               apply s1 clicks_of/0 0..1
         "#]],
     );

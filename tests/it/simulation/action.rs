@@ -26,9 +26,10 @@ pub enum Action {
     Empty,
     DeliverAgain,
     Truncate,
+    SetClock,
 }
 
-const ACTIONS: [(u32, Action, Option<Fault>); 22] = [
+const ACTIONS: [(u32, Action, Option<Fault>); 23] = [
     (300, Action::Answer, None),
     (260, Action::Poll, None),
     (110, Action::Tick, None),
@@ -51,6 +52,7 @@ const ACTIONS: [(u32, Action, Option<Fault>); 22] = [
     (3, Action::Empty, Some(Fault::Emptied)),
     (20, Action::DeliverAgain, Some(Fault::Duplicates)),
     (4, Action::Truncate, Some(Fault::Truncation)),
+    (10, Action::SetClock, Some(Fault::Clocks)),
 ];
 
 /// Each with the sum of the weights up to it.

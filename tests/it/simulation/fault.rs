@@ -30,16 +30,18 @@ pub enum Fault {
     Duplicates,
     /// The log drops its oldest records.
     Truncation,
+    /// A process's clock is set back, or right again.
+    Clocks,
 }
 
 /// Without these a run is calm: nothing goes wrong, so no flush may be refused.
-const CALM: [Fault; 4] = [Fault::Rebalances, Fault::Partitions, Fault::Versions, Fault::Names];
+const CALM: [Fault; 5] = [Fault::Rebalances, Fault::Partitions, Fault::Versions, Fault::Names, Fault::Clocks];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults(u32);
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Rebalances,
         Fault::Partitions,
         Fault::Versions,
@@ -53,6 +55,7 @@ impl Fault {
         Fault::Emptied,
         Fault::Duplicates,
         Fault::Truncation,
+        Fault::Clocks,
     ];
 
     fn bit(self) -> u32 {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use freshet::kernel::event::RawRecord;
 use freshet::kernel::key::Shard;
 use freshet::kernel::plan::{Fingerprint, ViewPlan};
+use freshet::kernel::time::Micros;
 use freshet::online::{Advance, Claim, Loaded, PartKey, PartWrite};
 use freshet::stream::{Effect, Settings, Signal, Ticket, Worker};
 
@@ -22,6 +23,8 @@ pub struct Process {
     pub worker: Worker,
     pub stage: Stage,
     pub is_asleep: bool,
+    /// Its clock, behind the true one.
+    pub is_late_by: Micros,
     pub consumer: Option<Consumer>,
     /// What it was told to write.
     pub versions: Vec<Arc<ViewPlan>>,
@@ -85,6 +88,10 @@ pub enum Call {
     AssignedBounds(Vec<usize>),
     VersionBounds(Vec<Arc<ViewPlan>>),
     Join,
+    Look {
+        ticket: Ticket,
+        place: usize,
+    },
     /// Asked and answered; to be heard.
     Membership(bool),
 }
@@ -118,6 +125,7 @@ impl Process {
             worker: Worker::new(shards, settings),
             stage: Stage::Leaving,
             is_asleep: false,
+            is_late_by: Micros::ZERO,
             consumer: None,
             versions,
             revision,
@@ -263,6 +271,9 @@ impl Process {
                     self.stage = Stage::Leaving;
                 }
                 self.calls.push(Call::Membership(scene.proven));
+            }
+            Effect::Look { ticket, partition } => {
+                self.calls.push(Call::Look { ticket, place: scene.workload.place_at(&partition) });
             }
             Effect::Released(partition) => {
                 let place = scene.workload.place_at(&partition);

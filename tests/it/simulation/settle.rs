@@ -2,7 +2,6 @@
 //! holds in the store.
 
 use freshet::kernel::time::Micros;
-use freshet::stream::Signal;
 
 use super::process::{Call, Stage};
 use super::workload::LOG_END;
@@ -81,8 +80,7 @@ impl World {
                 return Ok(false);
             }
         }
-        self.now = self.now + Micros::from_millis(6_000);
-        self.hear(process, Signal::Tick(self.now))?;
+        self.pass(process, Micros::from_millis(6_000))?;
         Ok(quiet)
     }
 

@@ -49,6 +49,7 @@ impl World {
                 let signal = Signal::Versions { versions, bounds };
                 self.with(process, |process, scene| process.hear_bounds(signal, scene))
             }
+            Call::Look { ticket, place } => self.hear(process, Signal::Looked { ticket, held: self.log.held(place) }),
             Call::Join => {
                 if self.processes[process].stage == Stage::Joining {
                     self.join(process);
@@ -162,6 +163,7 @@ impl World {
         }
         loaded.extend(more);
         if loaded.len() == keys.len() {
+            let loaded = loaded.into_iter().map(Ok).collect();
             return self.hear(process, Signal::Loaded { ticket, loaded });
         }
         self.processes[process].calls.push(Call::Load { ticket, keys, loaded });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use freshet::kernel::plan::ViewPlan;
-use freshet::kernel::time::{EventTime, Micros};
+use freshet::kernel::time::Micros;
 use freshet::stream::{Settings, Signal};
 
 use super::action::{Action, actions};
@@ -36,7 +36,8 @@ pub struct World {
     pub(super) processes: Vec<Process>,
     /// Calls that their sender gave up, repeated or did not outlive, and that may arrive yet.
     pub(super) late: Vec<(u32, Write)>,
-    pub(super) now: EventTime,
+    /// Since the run began.
+    pub(super) passed: Micros,
     pub(super) trace: Trace,
     pub(super) is_settling: bool,
     /// For so many steps, what is late mostly arrives.
@@ -70,7 +71,7 @@ impl World {
             group: Group::new(&workload, faults.has(Fault::Partitions)),
             processes: Vec::new(),
             late: Vec::new(),
-            now: start(),
+            passed: Micros::ZERO,
             trace,
             is_settling: false,
             late_soon: 0,
@@ -124,6 +125,7 @@ impl World {
             Action::HearVersions if is_awake => self.hear_versions(process)?,
             Action::Close if is_awake => self.close(process)?,
             Action::DeliverAgain if is_awake => self.deliver_again(process)?,
+            Action::SetClock => self.set_clock(process),
             Action::WriteLog => self.write_log(),
             Action::Promote => self.promote()?,
             Action::Start => self.start(),
@@ -181,8 +183,20 @@ impl World {
 
     pub(super) fn tick(&mut self, process: usize) -> Result<(), String> {
         let passed = self.rng.choice([1, 15, 30, 6_000]).expect("one of four");
-        self.now = self.now + Micros::from_millis(passed);
-        self.hear(process, Signal::Tick(self.now))
+        self.pass(process, Micros::from_millis(passed))
+    }
+
+    /// Time passes, and a process looks at its clock.
+    pub(super) fn pass(&mut self, process: usize, time: Micros) -> Result<(), String> {
+        self.passed = self.passed + time;
+        let now = start() + self.passed - self.processes[process].is_late_by;
+        self.hear(process, Signal::Tick { now, passed: self.passed })
+    }
+
+    fn set_clock(&mut self, process: usize) {
+        let is_late_by = self.rng.choice([Micros::ZERO, Micros::MINUTE, Micros::DAY]).expect("one of three");
+        self.trace.note(|| format!("the clock of process {process} is late by {is_late_by}"));
+        self.processes[process].is_late_by = is_late_by;
     }
 
     pub(super) fn hear_versions(&mut self, process: usize) -> Result<(), String> {
