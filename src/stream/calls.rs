@@ -10,56 +10,44 @@ use crate::online::{self, Advance, Claim, Loaded, Nonce, OnlineStore, PartKey, P
 use crate::stream::blocked::Blocked;
 use crate::stream::retry::Backoff;
 use crate::stream::run::Error;
-use crate::stream::shell::Answer;
 use crate::stream::{Bounds, Signal, Ticket};
 
 pub(super) fn topics(versions: &[Arc<ViewPlan>]) -> BTreeSet<String> {
     versions.iter().map(|view| view.source.topic.clone()).collect()
 }
 
-/// Steps down as the member that we were: partitions of other topics would be kept for it otherwise.
 pub(super) async fn join(
-    member: Option<Box<dyn Consumer>>,
     log: Arc<dyn EventLog>,
     group: String,
     topics: BTreeSet<String>,
     mut backoff: Backoff,
-) -> Result<Answer, Error> {
-    if let Some(member) = member {
-        member.leave().await;
-    }
+) -> Result<Box<dyn Consumer>, Error> {
     let topics: Vec<String> = topics.into_iter().collect();
-    loop {
-        match log.consumer(&group, &topics).await {
-            Ok(consumer) => return Ok(Answer::Joined(consumer)),
-            Err(error) => backoff.wait(error).await?,
-        }
-    }
+    backoff.until_done(|| log.consumer(&group, &topics)).await
 }
 
 pub(super) async fn assigned(
     log: Arc<dyn EventLog>,
     assigned: Vec<TopicPartition>,
     backoff: Backoff,
-) -> Result<Answer, Error> {
+) -> Result<Signal, Error> {
     let topics = assigned.iter().map(|partition| partition.topic.clone()).collect();
     let mut bounds = bounds(&*log, topics, backoff).await?;
     bounds.retain(|bounds| assigned.contains(&bounds.partition));
-    Ok(Answer::Signal(Signal::Assigned(bounds)))
+    Ok(Signal::Assigned(bounds))
 }
 
 pub(super) async fn versions(
     log: Arc<dyn EventLog>,
     versions: Vec<Arc<ViewPlan>>,
-    topics: BTreeSet<String>,
     backoff: Backoff,
-) -> Result<Answer, Error> {
-    let bounds = bounds(&*log, topics, backoff).await?;
-    Ok(Answer::Signal(Signal::Versions { versions, bounds }))
+) -> Result<Signal, Error> {
+    let bounds = bounds(&*log, topics(&versions), backoff).await?;
+    Ok(Signal::Versions { versions, bounds })
 }
 
-pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backoff: Backoff) -> Result<Answer, Error> {
-    Ok(Answer::Signal(Signal::Bounds(bounds(&*log, topics, backoff).await?)))
+pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backoff: Backoff) -> Result<Signal, Error> {
+    Ok(Signal::Bounds(bounds(&*log, topics, backoff).await?))
 }
 
 pub(super) async fn looked(
@@ -67,16 +55,14 @@ pub(super) async fn looked(
     ticket: Ticket,
     at: TopicPartition,
     mut backoff: Backoff,
-) -> Result<Answer, Error> {
-    loop {
-        let found = bounds_of(&*log, &at.topic).await.map(|all| all.into_iter().find(|it| it.partition == at));
-        match found {
-            Ok(Some(Bounds { held, .. })) => return Ok(Answer::Signal(Signal::Looked { ticket, held })),
-            // Whoever was asked does not know the partition yet.
-            Ok(None) => backoff.wait(event_log::Error::UnknownTopic(at.topic.clone())).await?,
-            Err(error) => backoff.wait(error).await?,
-        }
-    }
+) -> Result<Signal, Error> {
+    let look = || async {
+        let all = bounds_of(&*log, &at.topic).await?;
+        let found = all.into_iter().find(|bounds| bounds.partition == at);
+        // Whoever was asked may not know the partition yet.
+        found.ok_or_else(|| event_log::Error::UnknownTopic(at.topic.clone()))
+    };
+    Ok(Signal::Looked { ticket, held: backoff.until_done(look).await?.held })
 }
 
 /// Each attempt draws a nonce of its own: one whose answer was lost may still arrive, and must then fence us off.
@@ -86,14 +72,13 @@ pub(super) async fn claim(
     shard: Shard,
     claims: Vec<Claim>,
     mut backoff: Backoff,
-) -> Result<Answer, Error> {
-    loop {
+) -> Result<Signal, Error> {
+    let claim = || async {
         let nonce = Nonce(getrandom::u64()?);
-        match online.claim(shard, &claims, nonce).await {
-            Ok(offsets) => return Ok(Answer::Signal(Signal::Claimed { ticket, nonce, offsets })),
-            Err(error) => backoff.wait(error).await?,
-        }
-    }
+        Ok::<_, Error>((nonce, online.claim(shard, &claims, nonce).await?))
+    };
+    let (nonce, offsets) = backoff.until_done(claim).await?;
+    Ok(Signal::Claimed { ticket, nonce, offsets })
 }
 
 pub(super) async fn load(
@@ -101,15 +86,13 @@ pub(super) async fn load(
     ticket: Ticket,
     keys: Vec<PartKey>,
     mut backoff: Backoff,
-) -> Result<Answer, Error> {
-    let loaded = loop {
-        match online.load(&keys).await {
-            Ok(loaded) => break loaded.into_iter().map(Ok).collect(),
-            Err(online::Error::Damaged { .. }) => break load_each(&*online, &keys, backoff).await?,
-            Err(error) => backoff.wait(error).await?,
-        }
+) -> Result<Signal, Error> {
+    let load = || async { or_damaged(online.load(&keys).await) };
+    let loaded = match backoff.until_done(load).await? {
+        Ok(loaded) => loaded.into_iter().map(Ok).collect(),
+        Err(_) => load_each(&*online, &keys, backoff).await?,
     };
-    Ok(Answer::Signal(Signal::Loaded { ticket, loaded }))
+    Ok(Signal::Loaded { ticket, loaded })
 }
 
 /// One by one: some of them are damaged, and the others are not.
@@ -120,15 +103,18 @@ async fn load_each(
 ) -> Result<Vec<Result<Loaded, String>>, Error> {
     let mut loaded = Vec::with_capacity(keys.len());
     for key in keys {
-        loaded.push(loop {
-            match online.load(std::slice::from_ref(key)).await {
-                Ok(mut one) => break Ok(one.remove(0)),
-                Err(error @ online::Error::Damaged { .. }) => break Err(error.to_string()),
-                Err(error) => backoff.wait(error).await?,
-            }
-        });
+        let load = || async { or_damaged(online.load(std::slice::from_ref(key)).await) };
+        loaded.push(backoff.until_done(load).await?.map(|mut one| one.remove(0)));
     }
     Ok(loaded)
+}
+
+/// Damage is no reason to try again, and none to end.
+fn or_damaged<T>(answer: Result<T, online::Error>) -> Result<Result<T, String>, online::Error> {
+    match answer {
+        Err(error @ online::Error::Damaged { .. }) => Ok(Err(error.to_string())),
+        answer => answer.map(Ok),
+    }
 }
 
 /// The same call again where its outcome is unknown: if it was done, it is refused, and the claim that follows
@@ -140,12 +126,12 @@ pub(super) async fn apply(
     rows: Arc<[PartWrite]>,
     blocked: Blocked,
     mut backoff: Backoff,
-) -> Result<Answer, Error> {
+) -> Result<Signal, Error> {
     loop {
         match online.apply(shard, &advances, &rows).await {
             Ok(outcome) => {
                 blocked.got_through();
-                return Ok(Answer::Signal(Signal::Applied { shard, outcome }));
+                return Ok(Signal::Applied { shard, outcome });
             }
             Err(error) => {
                 blocked.failed(&backoff, &error);
@@ -158,12 +144,7 @@ pub(super) async fn apply(
 async fn bounds(log: &dyn EventLog, topics: BTreeSet<String>, mut backoff: Backoff) -> Result<Vec<Bounds>, Error> {
     let mut bounds = Vec::new();
     for topic in &topics {
-        loop {
-            match bounds_of(log, topic).await {
-                Ok(held) => break bounds.extend(held),
-                Err(error) => backoff.wait(error).await?,
-            }
-        }
+        bounds.extend(backoff.until_done(|| bounds_of(log, topic)).await?);
     }
     Ok(bounds)
 }

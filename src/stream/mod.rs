@@ -17,7 +17,8 @@
 //! * A refused flush means that someone else wrote, or that the store lost writes, or that an earlier attempt of the
 //!   same call was done after all. The mend is one for all three: prove membership, forget what is in memory of the
 //!   lanes that were refused, claim them again, and go on from the offsets that the claim returns.
-//! * Nothing is skipped: a partition that cannot be read, or whose stored rows are damaged, stops with a reason.
+//! * Nothing is skipped: a partition that cannot be read, whose log ends before what was folded of it, or whose stored
+//!   rows are damaged, stops with a reason.
 //!
 //! Nothing here draws a nonce, logs, counts metrics, writes dead letters or promotes versions: [`run()`] does the
 //! first, and others read [`Progress`] for the rest.

@@ -48,6 +48,19 @@ impl Backoff {
         Backoff { seed, attempt: 0, failures }
     }
 
+    /// Calls until it is done, or trying again would not help.
+    pub async fn until_done<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
+        &mut self,
+        call: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        loop {
+            match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) => self.wait(error).await?,
+            }
+        }
+    }
+
     /// Counts what failed and waits, or gives the error back where trying again would not help.
     pub async fn wait(&mut self, error: impl Into<Error>) -> Result<(), Error> {
         let error = error.into();

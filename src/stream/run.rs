@@ -5,13 +5,12 @@
 //! What fails for now is tried again unchanged until it succeeds, so the worker never hears of an unknown outcome.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Fuse, FutureExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout};
 
 use crate::clock::Clock;
 use crate::event_log::{self, EventLog};
@@ -49,10 +48,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// A topic that does not exist yet may be on its way: definitions and topics are not made in one step.
     pub fn is_transient(&self) -> bool {
         match self {
-            Error::Log(error) => error.is_transient() || matches!(error, event_log::Error::UnknownTopic(_)),
+            Error::Log(error) => error.may_pass(),
             Error::Online(error) => error.is_transient(),
             Error::Random(_) => false,
         }
@@ -73,18 +71,13 @@ pub async fn run(
     let (grace, begun) = (options.grace, Instant::now());
     let mut shell = Shell::new(log, online, options, versions.borrow_and_update().clone())?;
     let (mut ticks, mut publish, mut look, mut tell) = (every(TICK), every(PUBLISH), every(LOOK), every(TELL));
-    let mut shutdown = pin!(shutdown.fuse());
-    let mut patience = pin!(Fuse::terminated());
+    let mut farewell = Farewell { shutdown: pin!(shutdown), grace, until: None };
     while !shell.is_closed() {
         tokio::select! {
-            () = &mut shutdown => {
-                patience.set(tokio::time::sleep(grace).fuse());
-                shell.close().await?;
-            }
-            () = &mut patience => {
-                tracing::warn!("the store took too long to take the last flush: its events are folded again at the next start");
-                break;
-            }
+            due = farewell.due() => match due {
+                Due::Close => shell.close().await?,
+                Due::GiveUp => break,
+            },
             Ok(()) = versions.changed(), if shell.takes_versions() => {
                 let wanted = versions.borrow_and_update().clone();
                 shell.write_versions(wanted).await?;
@@ -98,10 +91,36 @@ pub async fn run(
     }
     shell.tell_failures();
     progress.send_replace(shell.progress());
-    if tokio::time::timeout(grace, shell.leave()).await.is_err() {
+    if timeout(grace, shell.leave()).await.is_err() {
         tracing::warn!("the group did not take the partitions back in time: the others get them when it misses us");
     }
     Ok(())
+}
+
+/// The word that it is to end, and from then on how long the store has for the last flush.
+struct Farewell<'a, S> {
+    shutdown: Pin<&'a mut S>,
+    grace: Duration,
+    until: Option<Instant>,
+}
+
+enum Due {
+    Close,
+    GiveUp,
+}
+
+impl<S: Future<Output = ()>> Farewell<'_, S> {
+    /// Cancel safe.
+    async fn due(&mut self) -> Due {
+        let Some(until) = self.until else {
+            self.shutdown.as_mut().await;
+            self.until = Some(Instant::now() + self.grace);
+            return Due::Close;
+        };
+        sleep_until(until).await;
+        tracing::warn!("the store took too long to take the last flush: its events are folded again at the next start");
+        Due::GiveUp
+    }
 }
 
 fn tick(clock: &Clock, begun: Instant) -> Signal {

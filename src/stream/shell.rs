@@ -38,11 +38,18 @@ pub(super) struct Shell {
     tickets: BTreeMap<TopicPartition, Ticket>,
     /// Revoked and not released yet: until then the consumer is not asked for more.
     releasing: BTreeSet<TopicPartition>,
-    /// Whether an assignment or new versions wait for bounds: until then neither changes again.
-    asking_bounds: bool,
-    /// Whether the log is asked what it holds, for those who want to know how far behind it the worker is.
-    looking: bool,
-    answers: FuturesUnordered<BoxFuture<'static, Result<Answer, Error>>>,
+    /// The group is being joined. Given up where the topics change: one of them may be missing for good.
+    joining: Option<BoxFuture<'static, Result<Box<dyn Consumer>, Error>>>,
+    /// An assignment or new versions wait for bounds, and nothing else is heard of the log until then. Given up on the
+    /// way out: they are of partitions that may be somebody else's by the time that it is joined anew.
+    question: Option<BoxFuture<'static, Result<Signal, Error>>>,
+    /// Whether the versions have changed since the question was asked.
+    is_outdated: bool,
+    /// The log is asked what it holds, for those who want to know how far behind it the worker is.
+    looking: Option<BoxFuture<'static, Result<Signal, Error>>>,
+    answers: FuturesUnordered<BoxFuture<'static, Result<Signal, Error>>>,
+    /// The member that we were steps down.
+    stepping_down: Option<BoxFuture<'static, ()>>,
     blocked: Blocked,
     backoff_seed: u64,
     failures: Failures,
@@ -58,14 +65,12 @@ enum Stage {
     Closing,
 }
 
-pub(super) enum Answer {
-    Signal(Signal),
-    Joined(Box<dyn Consumer>),
-}
-
 /// What the shell waited for.
 pub(super) enum Event {
-    Answer(Result<Answer, Error>),
+    Answer(Result<Signal, Error>),
+    SteppedDown,
+    Joined(Result<Box<dyn Consumer>, Error>),
+    Bounds(Result<Signal, Error>),
     Delivery(Result<Delivery, event_log::Error>),
 }
 
@@ -88,9 +93,12 @@ impl Shell {
             rest_until: Instant::now(),
             tickets: BTreeMap::new(),
             releasing: BTreeSet::new(),
-            asking_bounds: false,
-            looking: false,
+            joining: None,
+            question: None,
+            is_outdated: false,
+            looking: None,
             answers: FuturesUnordered::new(),
+            stepping_down: None,
             blocked: Blocked::default(),
             backoff_seed: getrandom::u64()?,
             failures: Failures::default(),
@@ -106,7 +114,7 @@ impl Shell {
         let is_alone = self.stage == Stage::Joined && self.consumer.is_none();
         if self.stage == Stage::Closing || !(self.is_told || is_alone) {
             progress.standing = Standing::Joining;
-        } else if self.asking_bounds {
+        } else if self.question.is_some() {
             progress.standing = Standing::Claiming;
         }
         progress
@@ -129,11 +137,11 @@ impl Shell {
     }
 
     pub fn takes_versions(&self) -> bool {
-        self.stage == Stage::Joined && !self.asking_bounds
+        self.stage != Stage::Closing
     }
 
     pub async fn close(&mut self) -> Result<(), Error> {
-        self.stage = Stage::Closing;
+        (self.stage, self.joining) = (Stage::Closing, None);
         self.step(Signal::ReleaseAll).await
     }
 
@@ -142,28 +150,44 @@ impl Shell {
         let before = calls::topics(&self.versions);
         let topics = calls::topics(&versions);
         self.versions = versions;
-        if topics != before {
-            self.stage = Stage::Leaving;
-            return self.step(Signal::ReleaseAll).await;
+        match self.stage {
+            Stage::Joined if topics != before => {
+                self.stage = Stage::Leaving;
+                self.step(Signal::ReleaseAll).await?;
+            }
+            Stage::Joined if self.question.is_some() => self.is_outdated = true,
+            Stage::Joined => self.ask_for_versions(),
+            Stage::Joining => self.join_for_versions(topics != before),
+            Stage::Leaving | Stage::Closing => {}
         }
-        self.asking_bounds = true;
-        let backoff = self.backoff();
-        self.call(calls::versions(self.log.clone(), self.versions.clone(), topics, backoff));
         Ok(())
+    }
+
+    /// New ones begin where the log does.
+    fn ask_for_versions(&mut self) {
+        let (versions, backoff) = (self.versions.clone(), self.backoff());
+        self.question = Some(Box::pin(calls::versions(self.log.clone(), versions, backoff)));
+    }
+
+    fn join_for_versions(&mut self, are_of_other_topics: bool) {
+        self.tell_versions();
+        if are_of_other_topics && self.joining.is_some() {
+            self.attempt();
+        }
     }
 
     /// Asks the log what it holds, unless that is asked already.
     pub fn look(&mut self) {
-        if self.stage == Stage::Joined && !std::mem::replace(&mut self.looking, true) {
-            let backoff = self.backoff();
-            self.call(calls::look(self.log.clone(), calls::topics(&self.versions), backoff));
+        if self.stage == Stage::Joined && self.looking.is_none() {
+            let (topics, backoff) = (calls::topics(&self.versions), self.backoff());
+            self.looking = Some(Box::pin(calls::look(self.log.clone(), topics, backoff)));
         }
     }
 
     /// Waits for an answer or a delivery. Cancel safe.
     pub async fn next(&mut self) -> Event {
-        let listens = self.stage == Stage::Joined && self.releasing.is_empty() && !self.asking_bounds;
-        let Shell { answers, consumer, rest_until, .. } = self;
+        let listens = self.stage == Stage::Joined && self.releasing.is_empty() && self.question.is_none();
+        let Shell { answers, consumer, stepping_down, joining, question, looking, rest_until, .. } = self;
         let delivery = async {
             match consumer {
                 Some(consumer) if listens => {
@@ -175,13 +199,33 @@ impl Shell {
         };
         tokio::select! {
             Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
+            signal = ended(looking) => Event::Answer(signal),
+            () = ended(stepping_down) => Event::SteppedDown,
+            joined = ended(joining) => Event::Joined(joined),
+            signal = ended(question) => Event::Bounds(signal),
             delivery = delivery => Event::Delivery(delivery),
         }
     }
 
     pub async fn take(&mut self, event: Event) -> Result<(), Error> {
         match event {
-            Event::Answer(answer) => self.answered(answer?).await,
+            Event::Answer(signal) => self.step(signal?).await,
+            Event::SteppedDown => {
+                self.attempt();
+                Ok(())
+            }
+            Event::Joined(consumer) => {
+                self.consumer = Some(consumer?);
+                self.stage = Stage::Joined;
+                Ok(())
+            }
+            Event::Bounds(signal) => {
+                self.step(signal?).await?;
+                if std::mem::take(&mut self.is_outdated) && self.stage == Stage::Joined {
+                    self.ask_for_versions();
+                }
+                Ok(())
+            }
             Event::Delivery(Ok(delivery)) => self.delivered(delivery).await,
             Event::Delivery(Err(error)) => self.not_delivered(error).await,
         }
@@ -196,36 +240,12 @@ impl Shell {
         Ok(())
     }
 
-    /// Bounds that were asked for are waited for: they are of partitions that may be somebody else's by then, and must not
-    /// be taken for an answer to who joined anew.
     fn join_once_left(&mut self) {
-        if self.stage == Stage::Leaving && self.worker.is_idle() && !self.asking_bounds {
-            self.join();
+        if self.stage != Stage::Joined {
+            (self.question, self.is_outdated) = (None, false);
         }
-    }
-
-    async fn answered(&mut self, answer: Answer) -> Result<(), Error> {
-        match answer {
-            Answer::Joined(consumer) if self.stage == Stage::Joining => {
-                self.consumer = Some(consumer);
-                self.stage = Stage::Joined;
-                Ok(())
-            }
-            Answer::Joined(_) => Ok(()),
-            Answer::Signal(signal @ Signal::Bounds(_)) => {
-                self.looking = false;
-                self.step(signal).await
-            }
-            Answer::Signal(signal @ (Signal::Assigned(_) | Signal::Versions { .. })) => {
-                self.asking_bounds = false;
-                if self.stage == Stage::Joined {
-                    return self.step(signal).await;
-                }
-                // Who is on the way out takes nothing up.
-                self.join_once_left();
-                Ok(())
-            }
-            Answer::Signal(signal) => self.step(signal).await,
+        if self.stage == Stage::Leaving && self.worker.is_idle() {
+            self.join();
         }
     }
 
@@ -233,9 +253,8 @@ impl Shell {
         match delivery {
             Delivery::Assigned(assigned) => {
                 self.is_told = true;
-                self.asking_bounds = true;
                 let backoff = self.backoff();
-                self.call(calls::assigned(self.log.clone(), assigned, backoff));
+                self.question = Some(Box::pin(calls::assigned(self.log.clone(), assigned, backoff)));
                 Ok(())
             }
             Delivery::Revoked(revoked) => {
@@ -305,7 +324,7 @@ impl Shell {
         Ok(())
     }
 
-    fn call(&mut self, call: impl Future<Output = Result<Answer, Error>> + Send + 'static) {
+    fn call(&mut self, call: impl Future<Output = Result<Signal, Error>> + Send + 'static) {
         self.answers.push(Box::pin(call));
     }
 
@@ -319,7 +338,7 @@ impl Shell {
             self.stage = Stage::Leaving;
             self.is_told = false;
         }
-        self.call(std::future::ready(Ok(Answer::Signal(Signal::Membership(proven)))));
+        self.call(std::future::ready(Ok(Signal::Membership(proven))));
     }
 
     /// The bounds come first: whatever else was asked after the proof might take longer than the proof holds.
@@ -332,17 +351,35 @@ impl Shell {
     }
 
     fn join(&mut self) {
-        let member = self.consumer.take();
         self.tickets.clear();
         self.releasing.clear();
+        self.looking = None;
+        self.tell_versions();
+        self.stage = Stage::Joining;
+        match self.consumer.take() {
+            // Partitions of other topics would be kept for it otherwise.
+            Some(member) => self.stepping_down = Some(Box::pin(member.leave())),
+            None => self.attempt(),
+        }
+    }
+
+    fn attempt(&mut self) {
+        if self.stage != Stage::Joining {
+            return;
+        }
+        let topics = calls::topics(&self.versions);
+        if topics.is_empty() {
+            (self.stage, self.joining) = (Stage::Joined, None);
+            return;
+        }
+        let (group, backoff) = (self.group.clone(), self.backoff());
+        self.joining = Some(Box::pin(calls::join(self.log.clone(), group, topics, backoff)));
+    }
+
+    /// To a worker that has no partitions.
+    fn tell_versions(&mut self) {
         let effects = self.worker.handle(Signal::Versions { versions: self.versions.clone(), bounds: Vec::new() });
         assert!(effects.is_empty(), "a worker without partitions wants nothing done");
-        let topics = calls::topics(&self.versions);
-        self.stage = if topics.is_empty() { Stage::Joined } else { Stage::Joining };
-        if !topics.is_empty() {
-            let backoff = self.backoff();
-            self.call(calls::join(member, self.log.clone(), self.group.clone(), topics, backoff));
-        }
     }
 
     fn consumer(&mut self) -> &mut dyn Consumer {
@@ -353,4 +390,12 @@ impl Shell {
         self.backoff_seed = self.backoff_seed.wrapping_add(1);
         Backoff::new(self.backoff_seed, self.failures.clone())
     }
+}
+
+/// Waits for what is under way, if anything is, and forgets it then. Cancel safe.
+async fn ended<T>(under_way: &mut Option<BoxFuture<'static, T>>) -> T {
+    let Some(future) = under_way else { return pending().await };
+    let outcome = future.await;
+    *under_way = None;
+    outcome
 }

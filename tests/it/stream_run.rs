@@ -92,6 +92,30 @@ async fn views_are_caught_up_as_they_come_and_a_shutdown_leaves_nothing_unflushe
     assert!(progress.borrow().partitions.is_empty());
 }
 
+#[tokio::test]
+async fn a_topic_that_is_missing_holds_up_the_others_until_it_is_no_longer_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(folder.path()).expect("an empty folder"));
+    log.create_topic("buys", PARTITIONS).await.expect("a new topic");
+    append(&*log, "buys", 60).await;
+    let views = views();
+    let (versions, wanted) = watch::channel(views.clone());
+    let (published, mut progress) = watch::channel(Progress::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { stopped.await.expect("the test says when") };
+    let store = Arc::new(Memory::new(SHARDS));
+    let running = run(log.clone(), store, wanted, published, Clock::System, options(), shutdown);
+    let using = async {
+        // It has tried to join by then.
+        progress.changed().await.expect("the stream runs");
+        versions.send_replace(views[..1].to_vec());
+        caught_up(&mut progress, views[0].fingerprint).await;
+        stop.send(()).expect("the stream runs");
+    };
+    let (result, ()) = tokio::join!(running, using);
+    result.expect("nothing fails");
+}
+
 /// A store that takes no flush while it is full, and answers everything else.
 struct Full {
     store: Memory,

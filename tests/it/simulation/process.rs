@@ -31,6 +31,8 @@ pub struct Process {
     /// Of the list of versions that it was told last.
     pub revision: u64,
     pub asking_bounds: bool,
+    /// Whether the versions have changed since it asked.
+    is_outdated: bool,
     pub calls: Vec<Call>,
     pub answered: Answered,
     /// Deliveries that may come again.
@@ -130,6 +132,7 @@ impl Process {
             versions,
             revision,
             asking_bounds: false,
+            is_outdated: false,
             calls: Vec::new(),
             answered: Answered::default(),
             delivered: Vec::new(),
@@ -151,7 +154,7 @@ impl Process {
     }
 
     pub fn takes_versions(&self) -> bool {
-        self.stage == Stage::Joined && !self.asking_bounds
+        self.stage != Stage::Closing
     }
 
     pub fn topics(&self) -> [bool; TOPICS.len()] {
@@ -162,13 +165,22 @@ impl Process {
     pub fn write_versions(&mut self, versions: Vec<Arc<ViewPlan>>, scene: &Scene) -> Result<(), String> {
         let before = self.topics();
         self.versions = versions;
-        if self.topics() != before {
-            self.stage = Stage::Leaving;
-            return self.hear(Signal::ReleaseAll, scene);
+        match self.stage {
+            Stage::Joined if self.topics() != before => {
+                self.stage = Stage::Leaving;
+                return self.hear(Signal::ReleaseAll, scene);
+            }
+            Stage::Joined if self.asking_bounds => self.is_outdated = true,
+            Stage::Joined => self.ask_for_versions(),
+            Stage::Joining => self.begin_to_join(),
+            Stage::Leaving | Stage::Closing => {}
         }
+        Ok(())
+    }
+
+    fn ask_for_versions(&mut self) {
         self.asking_bounds = true;
         self.calls.push(Call::VersionBounds(self.versions.clone()));
-        Ok(())
     }
 
     pub fn close(&mut self, scene: &Scene) -> Result<(), String> {
@@ -181,17 +193,19 @@ impl Process {
         self.stage = Stage::Joined;
     }
 
-    /// Bounds that an assignment or new versions waited for. Who is on the way out takes nothing up.
+    /// Bounds that an assignment or new versions wait for, if they do still.
     pub fn hear_bounds(&mut self, signal: Signal, scene: &Scene) -> Result<(), String> {
-        self.asking_bounds = false;
-        if self.stage != Stage::Joined {
-            self.join_once_left();
+        if !std::mem::take(&mut self.asking_bounds) {
             return Ok(());
         }
         if let Signal::Assigned(bounds) = &signal {
             self.assigned.extend(bounds.iter().map(|bounds| scene.workload.place_at(&bounds.partition)));
         }
-        self.hear(signal, scene)
+        self.hear(signal, scene)?;
+        if std::mem::take(&mut self.is_outdated) && self.stage == Stage::Joined {
+            self.ask_for_versions();
+        }
+        Ok(())
     }
 
     pub fn hear_control(&mut self, control: Control, scene: &Scene) -> Result<(), String> {
@@ -225,8 +239,13 @@ impl Process {
         Ok(())
     }
 
+    /// Who is on the way out takes nothing up.
     fn join_once_left(&mut self) {
-        if self.stage == Stage::Leaving && self.worker.is_idle() && !self.asking_bounds {
+        if self.stage != Stage::Joined {
+            (self.asking_bounds, self.is_outdated) = (false, false);
+            self.calls.retain(|call| !matches!(call, Call::AssignedBounds(_) | Call::VersionBounds(_)));
+        }
+        if self.stage == Stage::Leaving && self.worker.is_idle() {
             self.join();
         }
     }
@@ -234,8 +253,14 @@ impl Process {
     fn join(&mut self) {
         self.consumer = None;
         self.releasing.clear();
+        self.begin_to_join();
+    }
+
+    /// For the versions that are to be written by now.
+    fn begin_to_join(&mut self) {
         let effects = self.worker.handle(Signal::Versions { versions: self.versions.clone(), bounds: Vec::new() });
         assert!(effects.is_empty(), "a worker without partitions wants nothing done");
+        self.calls.retain(|call| !matches!(call, Call::Join));
         if self.versions.is_empty() {
             self.stage = Stage::Joined;
         } else {
