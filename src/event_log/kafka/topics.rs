@@ -25,7 +25,7 @@ const ALL_NEWS: Duration = Duration::from_secs(1);
 pub(super) struct Topics {
     /// Asks about topics; reads nothing, and is of no group.
     client: Arc<BaseConsumer<Lines>>,
-    admin: AdminClient<Lines>,
+    admin: Arc<AdminClient<Lines>>,
     create: bool,
     replication: u16,
     brokers: String,
@@ -47,7 +47,7 @@ impl Topics {
     pub fn new(options: &Options) -> Result<Topics, Error> {
         Ok(Topics {
             client: Arc::new(create(&options.reader(), "metadata")?),
-            admin: create(&options.admin(), "admin")?,
+            admin: Arc::new(create(&options.admin(), "admin")?),
             create: options.create_topics,
             replication: options.replication,
             brokers: options.brokers.clone(),
@@ -142,6 +142,7 @@ impl Topics {
             .set("cleanup.policy", "delete")
             .set("retention.ms", "-1")
             .set("message.timestamp.type", "CreateTime");
+        self.find_controller().await?;
         let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
         let made = self.admin.create_topics([&new], &options).await.map_err(unavailable)?;
         match made.into_iter().next() {
@@ -166,13 +167,30 @@ impl Topics {
         Err(Error::Unavailable(format!("topic `{topic}` was created and has no leader yet")))
     }
 
+    /// Who makes topics. The client would go on for minutes to ask the one that it heard of last, which may be dead.
+    async fn find_controller(&self) -> Result<(), Error> {
+        let admin = self.admin.clone();
+        blocking(move || admin.inner().fetch_metadata(None, ANSWER).map(drop).map_err(unavailable)).await
+    }
+
+    /// A broker that answers, by the number that it has. The client that is to ask it further finds out itself: of one that
+    /// was away for a while it knows nothing before it looks again. The topic exists, for asking this may create it.
+    async fn answering_broker(&self, topic: &str) -> Result<Option<i32>, Error> {
+        let (admin, topic) = (self.admin.clone(), topic.to_owned());
+        let metadata =
+            blocking(move || admin.inner().fetch_metadata(Some(&topic), ANSWER).map_err(unavailable)).await?;
+        Ok(Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0))
+    }
+
     async fn keeping(&self, topic: &str) -> Result<Keeping, Error> {
         if let Some(known) = self.checked.lock().expect("nothing panics while it notes a topic").get(topic) {
             return Ok(known.clone());
         }
         // A broker that does not know the topic describes it all the same.
         self.partitions(topic).await?;
-        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        // Unless it is told whom to ask, the client asks the controller that it heard of minutes ago, which may be dead.
+        let broker = self.answering_broker(topic).await?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER)).broker_id(broker);
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
         let described = described.map_err(unavailable)?.into_iter().next();
         let keeping = match described {
@@ -274,6 +292,7 @@ pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
             | Code::MessageTimedOut
             | Code::BrokerTransportFailure
             | Code::AllBrokersDown
+            | Code::KafkaStorageError
     )
 }
 
