@@ -68,7 +68,7 @@ impl ClientContext for Lines {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::Authentication) {
+        if code == Some(RDKafkaErrorCode::Authentication) && !is_cut(reason) {
             *self.refusal.lock().expect("nothing panics while it notes a refusal") = Some(reason.to_owned());
         }
         self.say(4, &code.map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}")), reason);
@@ -76,6 +76,11 @@ impl ClientContext for Lines {
 }
 
 impl ConsumerContext for Lines {}
+
+/// A broker that goes while it is told who we are does not refuse us, but librdkafka gives that the same code.
+fn is_cut(reason: &str) -> bool {
+    ["Local: Broker transport failure", "Local: Timed out"].iter().any(|cause| reason.contains(cause))
+}
 
 #[cfg(test)]
 mod tests {
@@ -91,5 +96,15 @@ mod tests {
         assert_eq!(lines.admit("FAIL", start + QUIET / 2), None);
         assert_eq!(lines.admit("FAIL", start + QUIET), Some(2));
         assert_eq!(lines.admit("FAIL", start + QUIET * 2), Some(0));
+    }
+
+    #[test]
+    fn a_broker_that_goes_while_it_asks_who_we_are_has_refused_nobody() {
+        let lines = Lines::of("test");
+        let code = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        lines.error(code.clone(), "SASL PLAIN mechanism handshake failed: Local: Broker transport failure");
+        assert_eq!(lines.refusal(), None);
+        lines.error(code, "SASL authentication error: Authentication failed");
+        assert_eq!(lines.refusal().as_deref(), Some("SASL authentication error: Authentication failed"));
     }
 }
