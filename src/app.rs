@@ -31,12 +31,13 @@ use crate::stream;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
+use backends::Backends;
 pub use backends::registry;
-use backends::{Backends, patiently};
 pub use error::Error;
 use follow::Follower;
 use life::Life;
 use server::Connections;
+use waiting::Waiting;
 
 mod backends;
 mod drivers;
@@ -49,6 +50,7 @@ mod retire;
 mod seed;
 mod server;
 mod tls;
+mod waiting;
 
 /// A running service.
 pub struct App {
@@ -65,24 +67,30 @@ type Ended = Result<Result<(), Error>, tokio::task::JoinError>;
 /// How long requests in flight may take at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long a command that works alone waits for a server that is away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long the server of a start may take to end.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 impl App {
-    /// Returns once the service answers. Until then its address answers that it is not ready, and why.
+    /// Returns once the service answers, however long the servers that it needs are away. Until then its address answers
+    /// that it is not ready, and why.
     pub async fn start(config: Config) -> Result<App, Error> {
-        App::begin(config, None).await
+        App::begin(config, None, Waiting::new(None)).await
     }
 
-    /// A service for its own process alone, on a loopback port, in the clear: nobody may call it without the key.
+    /// A service for its own process alone, on a loopback port, in the clear: nobody may call it without the key. Gives up
+    /// where a server stays away.
     pub async fn start_alone(mut config: Config) -> Result<(App, KeyText), Error> {
         config.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.http.tls = None;
         let key = KeyText::generate()?;
-        Ok((App::begin(config, Some(&key)).await?, key))
+        let app = App::begin(config, Some(&key), Waiting::new(Some(PATIENCE))).await?;
+        Ok((app, key))
     }
 
-    async fn begin(config: Config, own: Option<&KeyText>) -> Result<App, Error> {
+    async fn begin(config: Config, own: Option<&KeyText>, waiting: Waiting) -> Result<App, Error> {
         let tls = config.http.tls.as_ref().map(tls::acceptor).transpose()?;
         let cannot_listen = |source| Error::Listen { address: config.listen, source };
         let (early, listener) = listen(config.listen).await.map_err(cannot_listen)?;
@@ -90,15 +98,14 @@ impl App {
         let (life, drain_delay) = (Life::begin(), config.drain_delay);
         let (is_encrypted, traces) = (tls.is_some(), Traces::from_environment());
         let mut app = App { address, is_encrypted, life, drain_delay, traces, tasks: JoinSet::new() };
-        let waiting_for = watch::Sender::new("the service is starting".to_owned());
         let metrics = Metrics::new();
         let connections = Connections::new(&config.http, tls, &metrics);
-        let early = app.run_early(connections.clone(), early, waiting_for.subscribe());
-        let backends = Backends::open(&config, address, &waiting_for).await?;
+        let early = app.run_early(connections.clone(), early, waiting.subscribe());
+        let backends = Backends::open(&config, address, &waiting).await?;
         let registry = &*backends.registry;
-        let access = patiently(&waiting_for, async || Ok(Access::load(registry, own).await?)).await?;
+        let access = waiting.until_there(async || Ok(Access::load(registry, own).await?)).await?;
         refuse_everybody(&config, address, &access)?;
-        let catalogues = patiently(&waiting_for, async || Ok(Catalogues::load(registry).await?)).await?;
+        let catalogues = waiting.until_there(async || Ok(Catalogues::load(registry).await?)).await?;
         let state = app.run_roles(&config, &backends, access, catalogues, metrics)?;
         app.life.proceed(Phase::Running);
         // Two that accept at once would leave it to chance who answers. One that dawdles over a probe is not waited for.
@@ -229,7 +236,7 @@ impl App {
         });
         if config.roles.has(Role::Api) {
             let closing = self.life.reaches(Phase::Closing);
-            self.run(api::run_jobs(state.clone(), queued, closing).map(|result| result.map_err(Error::from)));
+            self.run(api::run_jobs(state.clone(), queued, closing).map(Ok));
         }
         Ok(state)
     }
@@ -297,7 +304,8 @@ async fn listen(address: SocketAddr) -> io::Result<(TcpListener, TcpListener)> {
     Ok((TcpListener::from_std(listener.try_clone()?)?, TcpListener::from_std(listener)?))
 }
 
-async fn asked_to_stop() {
+/// Resolves at Ctrl-C, or at SIGTERM.
+pub async fn asked_to_stop() {
     let terminated = async {
         let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
         match signal {

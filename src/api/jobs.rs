@@ -222,10 +222,11 @@ pub async fn run_jobs(
     state: State,
     mut queue: mpsc::Receiver<BoxFuture<'static, ()>>,
     closing: impl Future<Output = ()>,
-) -> Result<(), registry::Error> {
+) {
     let jobs = &state.jobs;
-    let mut taken = VecDeque::from(jobs.keep_alive(&state).await?);
+    let mut taken = VecDeque::new();
     let mut closing = std::pin::pin!(closing);
+    // The first is due at once.
     let mut renewals = tokio::time::interval(RENEW_EVERY);
     renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut running = FuturesUnordered::new();
@@ -255,7 +256,9 @@ pub async fn run_jobs(
     }
     while running.next().await.is_some() {}
     // Nobody has to wait for the lease to run out.
-    jobs.registry.renew(&jobs.owner, Micros::ZERO, &[]).await.map(drop)
+    if let Err(error) = jobs.registry.renew(&jobs.owner, Micros::ZERO, &[]).await {
+        tracing::warn!(%error, "jobs of this process stand still until its lease has run out");
+    }
 }
 
 /// Runs what blocks on a thread of its own; a panic there fails this job alone.

@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use crate::app::Error;
+use crate::app::waiting::Waiting;
 use crate::archive::Tiered;
 use crate::config::Config;
 use crate::event_log::EventLog;
@@ -21,12 +18,6 @@ use crate::registry::catalogue::Catalogues;
 use crate::registry::postgres::PostgresRegistry;
 use crate::registry::sqlite::SqliteRegistry;
 
-/// How long a start waits for a server that is away: the whole installation may be starting.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Between attempts.
-const REST: Duration = Duration::from_millis(500);
-
 pub(super) struct Backends {
     pub log: Arc<dyn EventLog>,
     pub online: Arc<dyn OnlineStore>,
@@ -35,18 +26,14 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// `address` tells this process from others of its host; `waiting_for` is told what is not there yet.
-    pub async fn open(
-        config: &Config,
-        address: SocketAddr,
-        waiting_for: &watch::Sender<String>,
-    ) -> Result<Backends, Error> {
+    /// `address` tells this process from others of its host.
+    pub async fn open(config: &Config, address: SocketAddr, waiting: &Waiting) -> Result<Backends, Error> {
         create_data_dir(config)?;
-        let log = patiently(waiting_for, async || log(config, address).await).await?;
-        let registry = patiently(waiting_for, async || registry(config).await).await?;
-        let shards = patiently(waiting_for, async || Ok(registry.shards(SHARDS).await?)).await?;
-        let online = patiently(waiting_for, async || online(config, shards).await).await?;
-        let folder = patiently(waiting_for, async || folder(config).await).await?;
+        let log = waiting.until_there(async || log(config, address).await).await?;
+        let registry = waiting.until_there(async || registry(config).await).await?;
+        let shards = waiting.until_there(async || Ok(registry.shards(SHARDS).await?)).await?;
+        let online = waiting.until_there(async || online(config, shards).await).await?;
+        let folder = waiting.until_there(async || folder(config).await).await?;
         Ok(Backends { log, online, registry, folder })
     }
 
@@ -110,25 +97,4 @@ async fn folder(config: &Config) -> Result<Folder, Error> {
     let project = config.project.clone();
     let opened = tokio::task::spawn_blocking(move || Folder::open(&url, &project)).await;
     Ok(opened.map_err(|_| Error::Died)??)
-}
-
-/// Tries again for a while what may pass.
-pub(super) async fn patiently<T>(
-    waiting_for: &watch::Sender<String>,
-    mut open: impl AsyncFnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match open().await {
-            Err(error) if error.is_transient() && Instant::now() < until => {
-                // Once for each thing that is missing, and not for each attempt.
-                let told = waiting_for.send_replace(error.to_string());
-                if told != error.to_string() {
-                    tracing::warn!(%error, "waiting for at most {PATIENCE:?}");
-                }
-                sleep(REST).await;
-            }
-            opened => return opened,
-        }
-    }
 }

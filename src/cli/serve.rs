@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 
-use crate::app::App;
+use crate::app::{App, asked_to_stop};
 use crate::cli::output;
 use crate::config::{Config, File};
 use crate::telemetry::{self, LogFormat};
@@ -122,7 +122,12 @@ impl Settings {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let format = if arguments.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
     telemetry::init(format, "info");
-    let app = App::start(arguments.settings.config()?).await?;
+    let config = arguments.settings.config()?;
+    let app = tokio::select! {
+        app = App::start(config) => app?,
+        // It may wait for servers that are away; the first process of a container ends for no signal that it does not take.
+        () = asked_to_stop() => return Ok(ExitCode::SUCCESS),
+    };
     tracing::info!(url = app.url(), "serving; stop with Ctrl-C");
     app.until_stopped().await?;
     Ok(ExitCode::SUCCESS)

@@ -193,6 +193,7 @@ fn error_of(place: &str, error: sqlx::Error) -> Error {
         "3F000" => refused("create the schema that its search path names"),
         "" => connection_error(place, &error),
         // Classes: connection lost, rolled back (serialisation, deadlock), out of resources, shut down, system error.
+        "25006" => Error::Unavailable(format!("{place}: it is a standby that nothing can be written to: {error}")),
         code if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::Unavailable(format!("{place}: {error}"))
         }
@@ -203,7 +204,8 @@ fn error_of(place: &str, error: sqlx::Error) -> Error {
 /// Of an error that PostgreSQL did not send.
 fn connection_error(place: &str, error: &sqlx::Error) -> Error {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+        // Where the connection ends instead of the first answer, the client reads a zero and takes it for one.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
             Error::Unavailable(format!("{place}: {error}; is it running, and is the address right?"))
         }
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Error::Refused {
@@ -217,6 +219,8 @@ fn connection_error(place: &str, error: &sqlx::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::hash::{BuildHasher, RandomState};
+
+    use tokio::io::AsyncReadExt;
 
     use super::*;
     use crate::registry::{Registry, conformance};
@@ -279,6 +283,20 @@ mod tests {
             assert!(matches!(refusal(url).await, Error::Damaged { .. }));
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_the_connection_instead_of_answering_may_come_back() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let hangs_up = async {
+            let (mut client, _) = listener.accept().await.expect("a connection");
+            // Asked first, for else the system may report a reset instead of an end.
+            client.read_u64().await.expect("the client asks for TLS");
+        };
+        let url = format!("postgres://ada@127.0.0.1:{port}/shop");
+        let (away, ()) = tokio::join!(refusal(&url), hangs_up);
+        assert!(away.is_transient() && away.to_string().contains("is it running"), "{away}");
     }
 
     #[tokio::test]

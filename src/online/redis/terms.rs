@@ -84,7 +84,9 @@ impl Terms {
         if info.field("role") == Some("slave") {
             let primary = info.field("master_host").zip(info.field("master_port"));
             let primary = primary.map(|(host, port)| format!(", which is {host}:{port} now")).unwrap_or_default();
-            return Err(self.unusable(node, &format!("it is a replica: give the address of the primary{primary}")));
+            let detail = format!("it is a replica: give the address of the primary{primary}");
+            // In the middle of a failover it may be one for a moment.
+            return Err(Error::Unavailable(format!("{}: {detail}", self.place_of(node))));
         }
         match info.field("maxmemory_policy") {
             None | Some("noeviction") => Ok(()),
@@ -138,8 +140,11 @@ impl Terms {
     }
 
     fn unusable(&self, node: &str, detail: &str) -> Error {
-        let place = if node.is_empty() { self.place().to_owned() } else { format!("{} ({node})", self.place()) };
-        Error::Unusable { place, detail: detail.to_owned() }
+        Error::Unusable { place: self.place_of(node), detail: detail.to_owned() }
+    }
+
+    fn place_of(&self, node: &str) -> String {
+        if node.is_empty() { self.place().to_owned() } else { format!("{} ({node})", self.place()) }
     }
 }
 

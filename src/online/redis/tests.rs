@@ -176,11 +176,11 @@ async fn another_number_of_shards_is_refused() {
 }
 
 #[tokio::test]
-async fn a_replica_is_refused_and_told_where_its_primary_is() {
+async fn a_replica_tells_where_its_primary_is_and_may_become_one() {
     let (url, primary) = (server::shared("REDIS_REPLICA_URL"), server::shared("REDIS_URL"));
-    let refusal = refusal(&url, &project(), OPTIONS).await;
-    let port = primary.rsplit(':').next().expect("a port");
-    assert!(refusal.contains("is a replica") && refusal.contains(port), "{refusal}");
+    let refused = Redis::open(&url, &project(), OPTIONS).await.map(drop).expect_err("nothing can be written to it");
+    let (port, told) = (primary.rsplit(':').next().expect("a port"), refused.to_string());
+    assert!(refused.is_transient() && told.contains("is a replica") && told.contains(port), "{told}");
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
-//! Servers that go away while a process runs: `/readyz` and lookups say which, until they are back.
+//! Servers that go away while a process runs: `/readyz` and lookups say which, until they are back. And servers that are
+//! away while it starts, which it waits for.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
@@ -8,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::{Service, until};
+use crate::process::Process;
 use crate::servers;
 
 /// A way to a server, which can be shut.
@@ -18,7 +22,12 @@ struct Door {
     url: String,
     /// Ends with its connections when it is dropped.
     passing: Option<JoinSet<()>>,
+    /// Connections that were made to it.
+    calls: Arc<AtomicUsize>,
 }
+
+/// An address where nobody is.
+const NOBODY: &str = "127.0.0.1:1";
 
 impl Door {
     async fn before(url: &str) -> Door {
@@ -28,7 +37,7 @@ impl Door {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let url = url.replacen(place, &format!("127.0.0.1:{port}"), 1);
-        let mut door = Door { port, server: place.to_owned(), url, passing: None };
+        let mut door = Door { port, server: place.to_owned(), url, passing: None, calls: Arc::default() };
         door.pass(listener);
         door
     }
@@ -44,11 +53,24 @@ impl Door {
         self.pass(listener);
     }
 
+    /// Leads to another server from now on; to nobody, and who comes is let in and turned out again.
+    async fn lead_to(&mut self, server: &str) -> String {
+        self.shut();
+        let before = std::mem::replace(&mut self.server, server.to_owned());
+        self.open().await;
+        before
+    }
+
+    async fn is_called(&self, times: usize) {
+        until("somebody comes", async || (self.calls.load(Ordering::SeqCst) >= times).then_some(())).await;
+    }
+
     fn pass(&mut self, listener: TcpListener) {
-        let server = self.server.clone();
+        let (server, calls) = (self.server.clone(), self.calls.clone());
         self.passing.insert(JoinSet::new()).spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut client, _)) = listener.accept().await {
+                calls.fetch_add(1, Ordering::SeqCst);
                 let server = server.clone();
                 connections.spawn(async move {
                     if let Ok(mut server) = TcpStream::connect(server).await {
@@ -100,4 +122,27 @@ async fn a_process_whose_servers_are_away_is_not_ready_and_names_them_until_they
     until("it is ready again", async || missing(&shop).await.is_empty().then_some(())).await;
     assert_eq!(shop.api.post("/v1/online-features", &asked).await.status, 200);
     shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_starts_while_its_servers_are_away_waits_for_one_after_the_other() {
+    let mut registry = Door::before(&servers::schema().await).await;
+    let mut store = Door::before(&servers::address("REDIS_URL")).await;
+    let (registry_server, store_server) = (registry.lead_to(NOBODY).await, store.lead_to(NOBODY).await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let setting = |name: &str, value: &str| format!("{name}={value}");
+    let settings = [
+        setting("registry", &registry.url),
+        setting("redis", &store.url),
+        setting("project", &servers::unique("shop")),
+    ];
+    let mut process = Process::spawn(folder.path(), &settings.each_ref().map(String::as_str));
+
+    registry.is_called(3).await;
+    registry.lead_to(&registry_server).await;
+    store.is_called(3).await;
+    store.lead_to(&store_server).await;
+    let api = process.ready().await;
+    until("it is ready", async || (api.get("/readyz").await.status == 200).then_some(())).await;
+    process.stop().await;
 }
