@@ -6,12 +6,12 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::archive::retry::{RETRY_FIRST, RETRY_LONGEST};
 use crate::archive::session::{Ended, Session};
 use crate::archive::{Error, Progress, Settings};
-use crate::event_log::EventLog;
+use crate::event_log::{EventLog, Replaced};
 use crate::kernel::definition::Source;
 use crate::offline::Archive;
 
@@ -31,12 +31,12 @@ where
     S: Fn() -> Vec<Arc<Source>> + Send + Sync,
 {
     let mut shutdown = pin!(shutdown);
-    let mut wait = RETRY_FIRST;
+    let (mut wait, mut replaced) = (RETRY_FIRST, Replaced::default());
     loop {
         match session(&archiver, shutdown.as_mut()).await {
             Ok(Ended::Shutdown) => return Ok(()),
             Ok(Ended::SourcesChanged) => wait = RETRY_FIRST,
-            Err(Error::Log(error)) if error.may_pass() => {
+            Err(Error::Log(error)) if error.may_pass() || replaced.joins_anew(&error, Instant::now()) => {
                 tracing::warn!(%error, "the archive will try the event log again");
                 tokio::select! {
                     () = &mut shutdown => return Ok(()),

@@ -15,6 +15,7 @@ pub(crate) mod conformance;
 pub mod embedded;
 pub mod kafka;
 mod partitioner;
+mod replaced;
 
 use std::ops::Range;
 
@@ -23,6 +24,8 @@ use bytes::Bytes;
 
 use crate::kernel::event::RawRecord;
 use crate::kernel::time::EventTime;
+
+pub use replaced::Replaced;
 
 /// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]

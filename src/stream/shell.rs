@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use crate::event_log::{self, Consumer, Delivery, EventLog, TopicPartition};
+use crate::event_log::{self, Consumer, Delivery, EventLog, Replaced, TopicPartition};
 use crate::kernel::plan::ViewPlan;
 use crate::online::OnlineStore;
 use crate::stream::blocked::Blocked;
@@ -32,6 +32,7 @@ pub(super) struct Shell {
     consumer: Option<Box<dyn Consumer>>,
     /// Whether the group has told what is ours, be it nothing.
     is_told: bool,
+    replaced: Replaced,
     /// The consumer is not asked before.
     rest_until: Instant,
     /// The last seek of each partition.
@@ -90,6 +91,7 @@ impl Shell {
             stage: Stage::Leaving,
             consumer: None,
             is_told: false,
+            replaced: Replaced::default(),
             rest_until: Instant::now(),
             tickets: BTreeMap::new(),
             releasing: BTreeSet::new(),
@@ -281,6 +283,11 @@ impl Shell {
             };
             return self.step(Signal::Unreadable { partition: at, reason: format!("{error}; {mend}") }).await;
         }
+        if self.replaced.joins_anew(&error, Instant::now()) {
+            tracing::warn!("joining the group anew: {error}");
+            self.leave_group();
+            return self.step(Signal::ReleaseAll).await;
+        }
         if !error.is_transient() {
             return Err(error.into());
         }
@@ -335,8 +342,7 @@ impl Shell {
             None
         });
         if proven.is_none() && self.stage == Stage::Joined {
-            self.stage = Stage::Leaving;
-            self.is_told = false;
+            self.leave_group();
         }
         self.call(std::future::ready(Ok(Signal::Membership(proven))));
     }
@@ -348,6 +354,12 @@ impl Shell {
             bounds.extend(calls::bounds_of(&*self.log, &topic).await?);
         }
         Ok(self.consumer().is_member().await?.then_some(bounds))
+    }
+
+    /// To join it anew once everything is let go.
+    fn leave_group(&mut self) {
+        self.stage = Stage::Leaving;
+        self.is_told = false;
     }
 
     fn join(&mut self) {
