@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -101,12 +101,17 @@ impl Process {
         self.child.wait().expect("it was started here");
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it was started here")
+    }
+
     /// SIGTERM, and a wait for its end, which has to be a clean one.
     pub async fn stop(mut self) {
         let killed = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
         assert!(killed.expect("there is a shell").success());
         let status = loop {
-            match self.child.try_wait().expect("it was started here") {
+            match self.ended() {
                 Some(status) => break status,
                 // Others go on meanwhile.
                 None => sleep(Duration::from_millis(20)).await,

@@ -1,6 +1,9 @@
 //! A service of several processes: the real binary, each with a part of the roles, on the servers that the tests are
 //! given.
 
+mod away;
+#[path = "../../../src/event_log/kafka/tests/broker.rs"]
+mod broker;
 mod roles;
 mod sasl;
 mod settings;
@@ -81,16 +84,17 @@ async fn ready(process: &mut Process) -> Api {
 }
 
 async fn ingest(api: &Api, numbers: Range<u64>) {
-    let answer = send(api, &numbers).await;
+    let answer = send(api, &numbers).await.expect("the service answers");
     assert_eq!(answer.json(), json!({ "accepted": numbers.end - numbers.start, "rejected": [] }));
 }
 
 /// An order for each number, of one of seven users.
-async fn send(api: &Api, numbers: &Range<u64>) -> Answer {
+async fn send(api: &Api, numbers: &Range<u64>) -> Result<Answer, reqwest::Error> {
     let order =
         |number: u64| json!({ "id": number, "at": 1_767_225_600_000 + number, "user_id": format!("u{}", number % 7) });
     let lines: Vec<String> = numbers.clone().map(|number| order(number).to_string()).collect();
-    api.send("/v1/sources/orders/events?replay=true", "application/x-ndjson", lines.join("\n")).await
+    let body = lines.join("\n").into_bytes();
+    api.call("POST", "/v1/sources/orders/events?replay=true", "application/x-ndjson", body).await
 }
 
 /// Orders and the sum of their numbers, by user.
