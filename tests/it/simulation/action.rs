@@ -27,9 +27,10 @@ pub enum Action {
     DeliverAgain,
     Truncate,
     SetClock,
+    Seed,
 }
 
-const ACTIONS: [(u32, Action, Option<Fault>); 23] = [
+const ACTIONS: [(u32, Action, Option<Fault>); 24] = [
     (300, Action::Answer, None),
     (260, Action::Poll, None),
     (110, Action::Tick, None),
@@ -53,6 +54,7 @@ const ACTIONS: [(u32, Action, Option<Fault>); 23] = [
     (20, Action::DeliverAgain, Some(Fault::Duplicates)),
     (4, Action::Truncate, Some(Fault::Truncation)),
     (10, Action::SetClock, Some(Fault::Clocks)),
+    (70, Action::Seed, Some(Fault::Seeds)),
 ];
 
 /// Each with the sum of the weights up to it.

@@ -32,16 +32,19 @@ pub enum Fault {
     Truncation,
     /// A process's clock is set back, or right again.
     Clocks,
+    /// Rows of views are begun from an archive.
+    Seeds,
 }
 
 /// Without these a run is calm: nothing goes wrong, so no flush may be refused.
-const CALM: [Fault; 5] = [Fault::Rebalances, Fault::Partitions, Fault::Versions, Fault::Names, Fault::Clocks];
+const CALM: [Fault; 6] =
+    [Fault::Rebalances, Fault::Partitions, Fault::Versions, Fault::Names, Fault::Clocks, Fault::Seeds];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults(u32);
 
 impl Fault {
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::Rebalances,
         Fault::Partitions,
         Fault::Versions,
@@ -56,6 +59,7 @@ impl Fault {
         Fault::Duplicates,
         Fault::Truncation,
         Fault::Clocks,
+        Fault::Seeds,
     ];
 
     fn bit(self) -> u32 {

@@ -19,6 +19,7 @@ mod group;
 mod log;
 mod mutant;
 mod process;
+mod seeding;
 mod settle;
 mod store;
 mod trace;

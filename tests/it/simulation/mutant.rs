@@ -31,10 +31,14 @@ pub enum Mutant {
     TruncationSkipped,
     /// A shard that was emptied serves whatever it has got again.
     EmptiedServed,
+    /// The stream folds on where a store has lost what was seeded.
+    UnseededFolded,
+    /// A seeding moves no offsets on before its last call.
+    SeedingStandsStill,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 16] = [
         Mutant::NoNonceCheck,
         Mutant::NoFromCheck,
         Mutant::NoncePerShard,
@@ -49,5 +53,7 @@ impl Mutant {
         Mutant::StaleDeliveries,
         Mutant::TruncationSkipped,
         Mutant::EmptiedServed,
+        Mutant::UnseededFolded,
+        Mutant::SeedingStandsStill,
     ];
 }

@@ -345,7 +345,8 @@ impl Consumer {
 impl Write {
     /// A flush that only asks whether the store stands where we left it.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Write::Apply { advances, .. } if advances.iter().all(|advance| advance.from == advance.to))
+        matches!(self, Write::Apply { advances, rows, .. }
+            if rows.is_empty() && advances.iter().all(|advance| advance.from == advance.to))
     }
 }
 

@@ -54,6 +54,7 @@ impl World {
     fn round(&mut self) -> Result<bool, String> {
         self.trace.step();
         self.expire_silent();
+        self.seed_all()?;
         let refusals = self.store.refusals;
         let mut quiet = true;
         let ids: Vec<u32> = self.processes.iter().map(|process| process.id).collect();

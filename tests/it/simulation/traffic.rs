@@ -103,7 +103,7 @@ impl World {
         Ok(answer)
     }
 
-    fn execute(&mut self, sender: u32, write: &Write) -> Result<Signal, String> {
+    pub(super) fn execute(&mut self, sender: u32, write: &Write) -> Result<Signal, String> {
         match write {
             Write::Claim { ticket, shard, claims } => {
                 let nonce = Nonce(self.number());

@@ -1,6 +1,7 @@
 //! What the simulated log will hold, the views over it, and what each row has to read after any number of records:
 //! computed once by plain folds, and shared by all seeds.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -8,7 +9,7 @@ use fastrand::Rng;
 use freshet::event_log::TopicPartition;
 use freshet::kernel::codec::Image;
 use freshet::kernel::definition::{SourceText, parse};
-use freshet::kernel::engine::{Counts, Part, Reading, prepare, read};
+use freshet::kernel::engine::{Counts, Flushed, Part, Reading, prepare, read};
 use freshet::kernel::event::{RawRecord, decode};
 use freshet::kernel::key::{EntityKey, KeyPart, Origin, PartId};
 use freshet::kernel::plan::{Fingerprint, ViewPlan, compile};
@@ -153,6 +154,19 @@ impl Workload {
                 right.values
             )),
         }
+    }
+
+    /// What a seeding writes of a partition: of each user a fold of the records below `end`.
+    pub fn seeded(&self, view: usize, number: u32, end: u64) -> impl Iterator<Item = (EntityKey, Flushed)> {
+        let (plan, records) = (&self.views[view], &self.places[self.place(view, number)].records);
+        let below = &records[..records.partition_point(|record| record.offset < end)];
+        let prepared = prepare(plan, &decode(&plan.source, below).events);
+        let mut parts: BTreeMap<EntityKey, Part> = BTreeMap::new();
+        for (index, entrant) in prepared.entrants.iter().enumerate() {
+            let part = parts.entry(entrant.key.clone()).or_insert_with(|| Part::new(plan));
+            part.fold(plan, &prepared, index, &mut Counts::default());
+        }
+        parts.into_iter().map(|(user, mut part)| (user, part.flush_whole(plan, EventTime::MIN)))
     }
 
     pub fn view(&self, version: Fingerprint) -> usize {

@@ -13,6 +13,7 @@ use super::group::Group;
 use super::log::Log;
 use super::mutant::Mutant;
 use super::process::{Call, Process, Scene, Stage, Write};
+use super::seeding::Seed;
 use super::store::Store;
 use super::trace::Trace;
 use super::workload::{LOG_END, Place, Workload, start};
@@ -40,12 +41,14 @@ pub struct World {
     pub(super) passed: Micros,
     pub(super) trace: Trace,
     pub(super) is_settling: bool,
+    /// By view; `None`: the stream makes all of its rows.
+    pub(super) seeds: Vec<Option<Seed>>,
+    pub(super) revision: u64,
     /// For so many steps, what is late mostly arrives.
     late_soon: usize,
     settings: Settings,
     /// Which views are written.
     wanted: Vec<bool>,
-    revision: u64,
     actions: Vec<(u32, Action)>,
     numbers: u64,
 }
@@ -74,6 +77,11 @@ impl World {
             passed: Micros::ZERO,
             trace,
             is_settling: false,
+            seeds: workload
+                .views
+                .iter()
+                .map(|_| (faults.has(Fault::Seeds) && rng.bool()).then(Seed::default))
+                .collect(),
             late_soon: 0,
             settings,
             wanted: workload.views.iter().map(|_| rng.bool()).collect(),
@@ -84,6 +92,9 @@ impl World {
             rng,
         };
         world.trace.note(|| format!("{shards} shards, {:?}", faults.list()));
+        if faults.has(Fault::Seeds) {
+            world.write_log_of_before();
+        }
         world
     }
 
@@ -142,6 +153,7 @@ impl World {
             Action::RollBack => self.roll_back(),
             Action::Empty => self.empty(),
             Action::Truncate => self.truncate(),
+            Action::Seed => self.seed_some()?,
             _ => {}
         }
         self.bury();
@@ -160,8 +172,9 @@ impl World {
     }
 
     pub(super) fn views(&self) -> Vec<Arc<ViewPlan>> {
-        let wanted = self.workload.views.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted);
-        wanted.map(|(view, _)| view.clone()).collect()
+        let is_begun = |view: &usize| self.seeds[*view].as_ref().is_none_or(Seed::is_done);
+        let wanted = (0..self.wanted.len()).filter(|view| self.wanted[*view]).filter(is_begun);
+        wanted.map(|view| self.plan(view)).collect()
     }
 
     pub(super) fn hear(&mut self, process: usize, signal: Signal) -> Result<(), String> {
@@ -226,6 +239,13 @@ impl World {
         }
     }
 
+    /// What there is to be seeded.
+    fn write_log_of_before(&mut self) {
+        for place in (0..self.workload.places.len()).filter(|place| self.group.is_there(*place)) {
+            self.log.write(place, self.rng.u64(..LOG_END * 2 / 3));
+        }
+    }
+
     /// Calls one version complete where it has what the log has now.
     fn promote(&mut self) -> Result<(), String> {
         let view = self.rng.usize(..self.workload.views.len());
@@ -245,7 +265,7 @@ impl World {
         Ok(())
     }
 
-    fn goals(&self, view: usize) -> Vec<(u32, u64)> {
+    pub(super) fn goals(&self, view: usize) -> Vec<(u32, u64)> {
         let topic = &self.workload.views[view].source.topic;
         let read = |(index, place): &(usize, &Place)| place.at.topic == *topic && self.group.is_there(*index);
         let places = self.workload.places.iter().enumerate().filter(read);
@@ -290,6 +310,7 @@ impl World {
         if !self.wanted[view] {
             self.trace.note(|| format!("the store removes {}", self.workload.views[view].name));
             self.store.remove(self.workload.views[view].fingerprint);
+            self.seeds[view].iter_mut().for_each(Seed::begin_again);
         }
     }
 
