@@ -167,7 +167,8 @@ async fn metrics_count_what_was_asked_and_taken() {
         freshet_events_folded_total{outcome="applied",version="1a9f3a8e28417257",view="visits"} 4
         freshet_events_folded_total{outcome="applied",version="240477092f31439b",view="popularity"} 3
         freshet_events_folded_total{outcome="applied",version="9d12e7773f35960b",view="activity"} 4
-        freshet_events_folded_total{outcome="null_key",version="240477092f31439b",view="popularity"} 1
+        freshet_events_folded_total{outcome="applied",version="f520a75469447695",view="popularity"} 3
+        freshet_events_folded_total{outcome="null_key",version="f520a75469447695",view="popularity"} 1
     "#]]
     .assert_eq(&counted.map(|line| format!("{line}\n")).collect::<String>());
     assert!(text.lines().any(|line| line.starts_with("freshet_lag_records{") && line.ends_with(" 0")), "{text}");
