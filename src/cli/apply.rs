@@ -5,19 +5,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::cli::WrongUse;
 use crate::cli::changes::{self, Paint};
 use crate::cli::client::{Body, Client};
 use crate::cli::output::{self, Format};
 use crate::cli::service::LocalOrRemote;
 use crate::cli::validate;
 use crate::kernel::definition::SourceText;
-
-/// The exit code of a command that was called in a way that it does not take.
-const WRONG_USE: u8 = 2;
 
 /// What has little to read is served within a second or two.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,11 +82,9 @@ async fn plan_ask_apply(client: &Client, files: &[SourceText], arguments: &Apply
             return Ok(ExitCode::FAILURE);
         }
         Consent::NobodyToAsk => {
-            eprintln!(
-                "freshet: nothing was applied: values change or something is removed, and there is no terminal to ask \
-                 at; give `--yes` to apply it all the same"
-            );
-            return Ok(ExitCode::from(WRONG_USE));
+            let why = "nothing was applied: values change or something is removed, and there is no terminal to ask at; \
+                       give `--yes` to apply it all the same";
+            bail!(WrongUse(why.to_owned()));
         }
     }
     let applied = applied(client, files, &planned["revision"]).await?;

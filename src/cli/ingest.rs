@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::api::IngestAnswer;
-use crate::cli::Common;
 use crate::cli::client::{Body, Client};
 use crate::cli::definitions;
 use crate::cli::output::{self, Format, Progress};
+use crate::cli::{Common, WrongUse};
 use crate::clock::Clock;
 use crate::kernel::time::Micros;
 
@@ -144,7 +144,8 @@ async fn send_chunk(
 
 fn shift(times: &mut Times, inputs: &[Input], definition: &Value) -> anyhow::Result<()> {
     if inputs.iter().any(|input| matches!(input, Input::Stdin)) {
-        bail!("`--shift-to-now` reads its input twice, and standard input can be read once: name a file");
+        let why = "`--shift-to-now` reads its input twice, and standard input can be read once: name a file";
+        bail!(WrongUse(why.to_owned()));
     }
     let mut newest = None;
     for input in inputs {

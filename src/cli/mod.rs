@@ -95,6 +95,14 @@ enum Command {
     Config(config::Arguments),
 }
 
+/// What has to be written otherwise for the command to do anything.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUse(String);
+
+/// The exit code of wrong use, as clap has it too.
+const WRONG_USE: u8 = 2;
+
 /// Where commands find their service, and how they print.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
@@ -114,7 +122,7 @@ pub async fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("freshet: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<WrongUse>() { ExitCode::from(WRONG_USE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use crate::cli::WrongUse;
 use crate::cli::client::{Body, Client};
 use crate::cli::output::{self, Format, Progress};
 use crate::cli::service::LocalOrRemote;
@@ -234,7 +235,7 @@ fn content_type(spine: &Path) -> anyhow::Result<&'static str> {
         "parquet" => Ok("application/vnd.apache.parquet"),
         "arrow" => Ok("application/vnd.apache.arrow.file"),
         "json" => Ok("application/json"),
-        _ => bail!("{} ends in none of .parquet, .csv, .arrow and .json", spine.display()),
+        _ => bail!(WrongUse(format!("{} ends in none of .parquet, .csv, .arrow and .json", spine.display()))),
     }
 }
 
@@ -243,7 +244,7 @@ fn result_format(out: &Path) -> anyhow::Result<&'static str> {
         "csv" => Ok("csv"),
         "parquet" => Ok("parquet"),
         "arrow" => Ok("arrow"),
-        _ => bail!("{} ends in none of .parquet, .arrow and .csv", out.display()),
+        _ => bail!(WrongUse(format!("{} ends in none of .parquet, .arrow and .csv", out.display()))),
     }
 }
 

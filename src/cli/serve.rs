@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use crate::app::{App, asked_to_stop};
-use crate::cli::output;
+use crate::cli::{WrongUse, output};
 use crate::config::{Config, File};
 use crate::telemetry::{self, LogFormat};
 
@@ -83,7 +83,7 @@ impl Settings {
 
     pub fn config(&self) -> anyhow::Result<Config> {
         Config::resolve(&self.flags(), |name| std::env::var(name).ok(), self.file()?.as_ref())
-            .map_err(|mistakes| anyhow!("{}", mistakes.join("\n")))
+            .map_err(|mistakes| WrongUse(mistakes.join("\n")).into())
     }
 
     fn flags(&self) -> BTreeMap<String, String> {

@@ -9,7 +9,7 @@ async fn check(arguments: &[&str], expected: Expect) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = freshet(["serve"]);
     command.args(arguments).current_dir(folder.path());
-    expected.assert_eq(&run(command).await.failed(1));
+    expected.assert_eq(&run(command).await.failed(2));
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_mistake_in_a_settings_file_names_that_file() {
     let file = folder.path().join("shop.yaml");
     std::fs::write(&file, "partitions: many\n").expect("written");
     let path = file.display().to_string();
-    let text = run(freshet(["serve", "--config", &path])).await.failed(1).replace(&path, "shop.yaml");
+    let text = run(freshet(["serve", "--config", &path])).await.failed(2).replace(&path, "shop.yaml");
     expect![[r#"
         freshet: setting `partitions` (from shop.yaml): `many` is not a whole number from 1 to 1024
     "#]]

@@ -299,7 +299,7 @@ async fn config_says_what_holds_and_where_it_is_from_and_keeps_passwords_to_itse
         let is_told = |line: &str| words.iter().all(|word| line.contains(word));
         assert!(table.lines().any(is_told), "no line of {words:?} in\n{table}");
     }
-    let wrong = config(&["--set", "partitions=many"]).await.failed(1);
+    let wrong = config(&["--set", "partitions=many"]).await.failed(2);
     expect![[r#"
         freshet: setting `partitions` (from flag): `many` is not a whole number from 1 to 1024
     "#]]
