@@ -114,14 +114,18 @@ impl App {
         Ok(app)
     }
 
-    /// Removes what a service kept in a data folder, unless one is using it.
+    /// Removes what a service kept in a data folder, unless one is using it. A folder without an embedded log is none.
     pub fn clear(data_dir: &Path) -> Result<(), Error> {
+        let cannot = |source| Error::Remove { place: data_dir.display().to_string(), source };
         if !data_dir.exists() {
             return Ok(());
         }
+        if !EmbeddedLog::is_in(&data_dir.join("log")) {
+            // A service that was killed as it began leaves an empty one: this removes no other.
+            return std::fs::remove_dir(data_dir).map_err(cannot);
+        }
         // Whoever uses the folder holds the log's lock.
         drop(EmbeddedLog::open(&data_dir.join("log"))?);
-        let cannot = |source| Error::Remove { place: data_dir.display().to_string(), source };
         std::fs::remove_dir_all(data_dir).map_err(cannot)
     }
 

@@ -31,17 +31,24 @@ impl From<io::Error> for Error {
     }
 }
 
+const LOCK: &str = "lock";
+
 impl ExclusiveFolder {
     /// Takes the folder, creating it where there is none.
     pub fn open(folder: &Path) -> Result<ExclusiveFolder, Error> {
         fs::create_dir_all(folder)?;
         // Our own lock: a database's own is there too late to guard its creation.
-        let file = File::create(folder.join("lock"))?;
+        let file = File::create(folder.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(ExclusiveFolder { folder: folder.to_owned(), _locked: file }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse),
             Err(TryLockError::Error(error)) => Err(Error::Io(error)),
         }
+    }
+
+    /// Whether somebody has taken the folder, now or ever.
+    pub fn is_one(folder: &Path) -> bool {
+        folder.join(LOCK).exists()
     }
 
     /// Where the database stands. Where there is none, `create` makes one elsewhere first, and closes it durable.

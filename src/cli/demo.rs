@@ -1,6 +1,11 @@
 //! `freshet demo`: the main job on embedded parts, in one process, told in plain words. Everything goes through the
 //! service's own HTTP calls, so the tour that it prints at the end does what it did.
+//!
+//! It replaces what is applied, and begins with an empty log. So it works on its own parts alone, whatever servers the
+//! environment and a settings file name, and in a folder that it made or found empty.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,15 +17,18 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::cli::client::{Body, Client};
-use crate::cli::serve::Settings;
-use crate::cli::{apply, get, ingest, offline, output};
+use crate::cli::{WrongUse, apply, get, ingest, offline, output};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::kernel::definition::SourceText;
 use crate::kernel::time::{EventTime, Micros};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  freshet demo --exit")]
+#[command(
+    after_help = "Example:\n  freshet demo --exit\n\nIt runs on parts of its own, and takes no setting from the \
+                        environment or from freshet.yaml."
+)]
 pub(super) struct Arguments {
     /// Stop at the end instead of serving on
     #[arg(long)]
@@ -28,7 +36,7 @@ pub(super) struct Arguments {
     /// Where to serve
     #[arg(long, default_value = "127.0.0.1:6566", value_name = "ADDRESS")]
     listen: String,
-    /// Where to keep the demo's data; what an earlier demo left there is removed
+    /// Where to keep the demo's data: a folder that is new, or empty, or of an earlier demo, which is replaced
     #[arg(long, default_value = "freshet-data/demo", value_name = "FOLDER")]
     data_dir: PathBuf,
 }
@@ -65,6 +73,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Of the service, within the demo's folder.
 const DATA: &str = "data";
 
+/// Says of a folder that a demo made what is in it.
+const MARK: &str = ".freshet-demo";
+
 struct Demo {
     app: App,
     client: Client,
@@ -74,12 +85,8 @@ struct Demo {
 impl Demo {
     async fn start(arguments: &Arguments) -> anyhow::Result<Demo> {
         let folder = arguments.data_dir.clone();
-        remove_earlier(&folder)?;
-        let data_dir = folder.join(DATA);
-        // Every lookup is logged, so that parity has all of them to compare.
-        let settings = Settings::in_folder(data_dir.display().to_string(), arguments.listen.clone());
-        let config = settings.with("parity_sample", "1").config()?;
-        let app = App::start(config).await?;
+        make_room(&folder)?;
+        let app = App::start(config(&folder.join(DATA), &arguments.listen)?).await?;
         let client = Client::new(&app.url(), None)?;
         Ok(Demo { app, client, folder })
     }
@@ -231,7 +238,7 @@ impl Demo {
         let spine = self.folder.join("labels.csv");
         let out = self.folder.join("training.parquet");
         let labels = ingest::every(&bundled(), 160)?;
-        std::fs::write(&spine, labels_csv(&labels, shift)?)?;
+        fs::write(&spine, labels_csv(&labels, shift)?)?;
         let job = offline::cut(&self.client, &[("service", "recommender".to_owned())], &spine, &out).await?;
         println!(
             "{} rows × {} features in {}, at the label times of {}.",
@@ -287,17 +294,39 @@ impl Demo {
     }
 }
 
-/// Only what a demo made: its folder holds nothing of anybody else.
-fn remove_earlier(folder: &Path) -> anyhow::Result<()> {
+/// Takes neither the environment nor a settings file: the servers they name hold what others applied.
+fn config(data_dir: &Path, listen: &str) -> anyhow::Result<Config> {
+    let settings = BTreeMap::from([
+        ("data_dir".to_owned(), data_dir.display().to_string()),
+        ("listen".to_owned(), listen.to_owned()),
+        // Every lookup is logged, so that parity has all of them to compare.
+        ("parity_sample".to_owned(), "1".to_owned()),
+    ]);
+    Config::resolve(&settings, |_| None, None).map_err(|mistakes| WrongUse(mistakes.join("\n")).into())
+}
+
+/// Removes what an earlier demo left, in a folder that has its mark.
+fn make_room(folder: &Path) -> anyhow::Result<()> {
+    let at = folder.display();
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {at}"))?;
+    let mark = folder.join(MARK);
+    if !mark.exists() {
+        let mut entries = fs::read_dir(folder).with_context(|| format!("cannot read {at}"))?;
+        if entries.next().is_some() {
+            bail!("{at} is not empty, and nothing says that a demo made it: name another folder with `--data-dir`");
+        }
+        return fs::write(mark, "What is here is replaced by the next `freshet demo`.\n")
+            .with_context(|| format!("cannot write to {at}"));
+    }
     App::clear(&folder.join(DATA))
         .context("an earlier demo's data stays: stop that demo, or name another folder with `--data-dir`")?;
     for inside in ["labels.csv", "training.parquet"] {
         let path = folder.join(inside);
         if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+    Ok(())
 }
 
 fn bundled() -> ingest::Input {
@@ -316,4 +345,36 @@ fn labels_csv(events: &[Value], shift: Micros) -> anyhow::Result<String> {
         csv.push_str(&format!("{},{},{},1\n", event["household_id"], event["product_id"], at + shift));
     }
     Ok(csv)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_earlier_demo_is_emptied_and_no_other_is_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let demo = folder.path().join("demo");
+        make_room(&demo).expect("it is new");
+        fs::write(demo.join("labels.csv"), "").expect("written");
+        make_room(&demo).expect("it is a demo's");
+        assert!(!demo.join("labels.csv").exists());
+        let theirs = folder.path().join("labels.csv");
+        fs::write(&theirs, "").expect("written");
+        fs::create_dir_all(folder.path().join(DATA)).expect("made");
+        let refused = make_room(folder.path()).expect_err("it is somebody else's");
+        assert!(refused.to_string().ends_with("name another folder with `--data-dir`"), "{refused}");
+        assert!(theirs.exists() && folder.path().join(DATA).exists());
+    }
+
+    #[test]
+    fn data_that_no_service_kept_is_not_cleared() {
+        let folder = tempfile::tempdir().expect("a folder");
+        make_room(folder.path()).expect("it is empty");
+        let theirs = folder.path().join(DATA).join("year.csv");
+        fs::create_dir_all(theirs.parent().expect("it has one")).expect("made");
+        fs::write(&theirs, "").expect("written");
+        make_room(folder.path()).expect_err("it holds no log");
+        assert!(theirs.exists() && !folder.path().join(DATA).join("log").exists());
+    }
 }

@@ -72,15 +72,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub fn in_folder(data_dir: String, listen: String) -> Settings {
-        Settings { data_dir: Some(data_dir), listen: Some(listen), ..Settings::default() }
-    }
-
-    pub fn with(mut self, name: &str, value: &str) -> Settings {
-        self.set.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     pub fn config(&self) -> anyhow::Result<Config> {
         Config::resolve(&self.flags(), |name| std::env::var(name).ok(), self.file()?.as_ref())
             .map_err(|mistakes| WrongUse(mistakes.join("\n")).into())

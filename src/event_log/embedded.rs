@@ -22,6 +22,7 @@ use crate::event_log::embedded::consumer::EmbeddedConsumer;
 use crate::event_log::embedded::store::Store;
 use crate::event_log::embedded::topic::Topics;
 use crate::event_log::{Consumer, Error, EventLog, NewRecord, blocking};
+use crate::exclusive_folder::ExclusiveFolder;
 
 pub struct EmbeddedLog {
     store: Arc<Store>,
@@ -36,6 +37,11 @@ impl EmbeddedLog {
         let topics = Arc::new(Topics::load(&store)?);
         let committer = Arc::new(Committer::new(store.clone()));
         Ok(EmbeddedLog { store, committer, topics })
+    }
+
+    /// Whether somebody has opened a log in `folder`, now or ever.
+    pub fn is_in(folder: &Path) -> bool {
+        ExclusiveFolder::is_one(folder)
     }
 }
 
