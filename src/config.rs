@@ -162,8 +162,10 @@ impl Config {
         if let Some(roles) = roles.as_ref().filter(|roles| !roles.are_all()) {
             shared_parts(check, roles);
         }
+        let data_dir = check.text("data_dir").to_owned();
+        let inputs = Inputs::new(roots(check.text("input_roots"))).without(kept_in(&data_dir, offline.as_deref()));
         Some(Config {
-            data_dir: check.text("data_dir").into(),
+            data_dir: data_dir.into(),
             listen: listen?,
             http,
             project: project?,
@@ -174,7 +176,7 @@ impl Config {
             registry_poll,
             rollback_window: rollback_window?,
             offline,
-            inputs: Inputs::new(roots(check.text("input_roots"))),
+            inputs,
             partitions,
             flush_interval,
             archive_interval,
@@ -187,6 +189,12 @@ impl Config {
             settings: check.shown(),
         })
     }
+}
+
+/// Where the service keeps what it has: folders and URLs.
+fn kept_in(data_dir: &str, offline: Option<&str>) -> Vec<String> {
+    let offline = offline.map(|place| place.strip_prefix("file://").unwrap_or(place));
+    std::iter::once(data_dir).chain(offline).map(str::to_owned).collect()
 }
 
 /// Parts end at `:`, but not at that of `s3://`.

@@ -5,6 +5,9 @@
 //! /data/history/2025.csv              where a root is /data
 //! s3://bucket/history/*.parquet       where a root is s3://bucket or s3://bucket/history
 //! ```
+//!
+//! What the service itself keeps is no input, though a root may hold it: it is of every project, and asks for a scope
+//! where a file asks for none. Of roots and closed places the innermost that a file lies in decides.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,12 +19,16 @@ use bytes::Bytes;
 use crate::offline::Error;
 use crate::offline::folder::Bucket;
 
+/// Whether a closed place holds such a file is nobody's business.
+const NOT_THERE: &str = "there is no such file; what is in `data_dir` and `offline` is not read";
+
 const BELOW_NONE: &str = "it is below no input root: add its folder to `input_roots`";
 
 /// Where may be read. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     roots: Arc<[String]>,
+    closed: Arc<[String]>,
 }
 
 /// A file that may be read.
@@ -47,7 +54,12 @@ pub(super) enum Opened {
 impl Inputs {
     /// Folders, and URLs of object stores.
     pub fn new(roots: impl IntoIterator<Item = String>) -> Inputs {
-        Inputs { roots: roots.into_iter().collect() }
+        Inputs { roots: roots.into_iter().collect(), closed: Arc::default() }
+    }
+
+    /// The same without what lies in `places`, folders and URLs, and below no root that lies in them.
+    pub fn without(self, places: impl IntoIterator<Item = String>) -> Inputs {
+        Inputs { closed: places.into_iter().collect(), ..self }
     }
 
     /// The files that a path with `*` in its names is one of, in the order of their names; one at least.
@@ -57,7 +69,7 @@ impl Inputs {
             None => self.on_disk(pattern)?,
         };
         match files.is_empty() {
-            true => Err(refused(pattern, "there is no such file")),
+            true => Err(refused(pattern, NOT_THERE)),
             false => Ok(files),
         }
     }
@@ -69,7 +81,7 @@ impl Inputs {
             Some(names) => (PathBuf::from("/"), names),
             None => (PathBuf::from(first), pattern),
         };
-        let roots: Vec<PathBuf> = folders.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
+        let (roots, closed) = (canonical(&self.roots), canonical(&self.closed));
         let is_below = |path: &Path| folders.iter().any(|root| path.starts_with(root)) || is_in(path, &roots);
         let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
         // What lies elsewhere is not looked at: whether it is there is nobody's business.
@@ -78,20 +90,22 @@ impl Inputs {
         }
         let mut found = Vec::new();
         walk(start, &names, &mut |path| found.push(path)).map_err(|error| refused(pattern, &error.to_string()))?;
-        found.into_iter().map(|path| disk_file(path, &roots)).collect()
+        found.into_iter().filter_map(|path| disk_file(path, &roots, &closed).transpose()).collect()
     }
 
     fn in_bucket(&self, pattern: &str, scheme: &str, place: &str) -> Result<Vec<InputFile>, Error> {
-        let is_below =
-            |root: &String| pattern.strip_prefix(root.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
-        if !self.roots.iter().any(is_below) {
+        if url_depth(pattern, &self.roots) == 0 {
             return Err(refused(pattern, "it is below no input root: add its bucket to `input_roots`"));
         }
-        let (bucket, names) = place.split_once('/').unwrap_or((place, ""));
-        let bucket = Bucket::open(scheme, bucket)?;
+        let (bucket_name, names) = place.split_once('/').unwrap_or((place, ""));
+        let bucket = Bucket::open(scheme, bucket_name)?;
         let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
         let mut found = Vec::new();
         walk_bucket(&bucket, String::new(), &names, &mut found)?;
+        found.retain(|name| {
+            let url = format!("{scheme}://{bucket_name}/{name}");
+            url_depth(&url, &self.closed) < url_depth(&url, &self.roots)
+        });
         let file = |name: String| InputFile { name, size: None, place: Place::Bucket(bucket.clone()) };
         Ok(found.into_iter().map(file).collect())
     }
@@ -127,20 +141,41 @@ impl InputFile {
     }
 }
 
-/// A link may lead out of the roots.
-fn disk_file(path: PathBuf, roots: &[PathBuf]) -> Result<InputFile, Error> {
+/// Those of the folders among `places` that are there.
+fn canonical(places: &[String]) -> Vec<PathBuf> {
+    places.iter().filter_map(|place| fs::canonicalize(place).ok()).collect()
+}
+
+/// A link may lead out of the roots. `None`: it is closed.
+fn disk_file(path: PathBuf, roots: &[PathBuf], closed: &[PathBuf]) -> Result<Option<InputFile>, Error> {
     let name = path.display().to_string();
     let cannot = |error: io::Error| refused(&name, &error.to_string());
     let real = fs::canonicalize(&path).map_err(cannot)?;
     if !is_in(&real, roots) {
         return Err(refused(&name, BELOW_NONE));
     }
+    if depth(&real, closed) >= depth(&real, roots) {
+        return Ok(None);
+    }
     let size = Some(fs::metadata(&real).map_err(cannot)?.len());
-    Ok(InputFile { name, size, place: Place::Disk(real) })
+    Ok(Some(InputFile { name, size, place: Place::Disk(real) }))
 }
 
 fn is_in(path: &Path, roots: &[PathBuf]) -> bool {
     roots.iter().any(|root| path.starts_with(root))
+}
+
+/// Of the innermost of `places` that a path lies in; 0: it lies in none.
+fn depth(path: &Path, places: &[PathBuf]) -> usize {
+    let around = places.iter().filter(|place| path.starts_with(place));
+    around.map(|place| place.components().count()).max().unwrap_or(0)
+}
+
+/// The same for URLs.
+fn url_depth(url: &str, places: &[String]) -> usize {
+    let places = places.iter().map(|place| place.trim_end_matches('/'));
+    let around = places.filter(|place| url.strip_prefix(place).is_some_and(|rest| rest.starts_with('/')));
+    around.map(str::len).max().unwrap_or(0)
 }
 
 fn walk(at: PathBuf, names: &[&str], found: &mut dyn FnMut(PathBuf)) -> io::Result<()> {
@@ -224,10 +259,45 @@ mod tests {
         let elsewhere = found(&[outside.path()], "/no/such/file.csv").expect_err("refused");
         assert!(elsewhere.contains("below no input root"), "what is elsewhere is not even looked for: {elsewhere}");
         assert!(found(&[root.path()], "../x.csv").expect_err("refused").contains("below no input root"));
-        assert!(found(&[root.path()], "none/*.csv").expect_err("refused").ends_with("there is no such file"));
+        assert!(found(&[root.path()], "none/*.csv").expect_err("refused").contains("there is no such file"));
         std::os::unix::fs::symlink(&whole, outside.path().join("link.csv")).expect("linked");
         assert!(found(&[outside.path()], "link.csv").expect_err("refused").contains("below no input root"));
         let bucket = found(&[root.path()], "s3://bucket/a.csv").expect_err("refused");
         assert!(bucket.ends_with("add its bucket to `input_roots`"), "{bucket}");
+    }
+
+    #[test]
+    fn what_the_service_keeps_is_no_input_unless_a_root_within_it_leads_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        for path in ["data/offline/shop/events/a.csv", "data/history/b.csv", "c.csv", "offline/d.csv"] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs::write(path, "").expect("written");
+        }
+        let found = |roots: &[&str], pattern: &str| {
+            let place = |inside: &str| root.join(inside).display().to_string();
+            let inputs = Inputs::new(roots.iter().map(|inside| place(inside)));
+            let inputs = inputs.without(["data", "offline", "not/there"].map(place));
+            inputs.files(pattern).map(|files| files.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(found(&[""], "c.csv"), Ok(1));
+        let (closed, missing) = ("data/offline/*/events/*.csv", "data/offline/*/events/*.json");
+        let refused = found(&[""], closed).expect_err("it is closed");
+        assert_eq!(refused.replace(closed, missing), found(&[""], missing).expect_err("it is not there"));
+        assert!(found(&[""], "data/history/b.csv").is_err() && found(&[""], "offline/d.csv").is_err());
+        assert!(found(&["data"], "history/b.csv").is_err(), "a root that is closed itself opens nothing");
+        assert_eq!(found(&["data/history"], "b.csv"), Ok(1));
+        let link = root.join("link.csv");
+        std::os::unix::fs::symlink(root.join("offline/d.csv"), link).expect("linked");
+        assert!(found(&[""], "link.csv").is_err(), "a link leads nowhere else");
+    }
+
+    #[test]
+    fn of_urls_the_innermost_place_decides_too() {
+        let places = ["s3://shop/".to_owned(), "s3://shop/freshet".to_owned()];
+        assert_eq!(url_depth("s3://shop/freshet/a.csv", &places), "s3://shop/freshet".len());
+        assert_eq!(url_depth("s3://shop/freshet2/a.csv", &places), "s3://shop".len());
+        assert_eq!(url_depth("s3://shop2/a.csv", &places), 0);
     }
 }

@@ -57,7 +57,7 @@ impl Backend {
         let mut settings: BTreeMap<String, String> =
             servers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let own = [
-            ("data_dir", folder.path().display().to_string()),
+            ("data_dir", folder.path().join("data").display().to_string()),
             ("listen", "127.0.0.1:0".to_owned()),
             ("project", servers::unique("scenario")),
             ("create_topics", "true".to_owned()),

@@ -203,7 +203,7 @@ async fn a_spine_may_be_a_file_below_the_input_roots_and_no_other() {
     }
     expect![[r#"
         400 SPINE_FILE: `*.csv` is 2 files, and a spine is one
-        400 SPINE_FILE: cannot read `none.csv`: there is no such file
+        400 SPINE_FILE: cannot read `none.csv`: there is no such file; what is in `data_dir` and `offline` is not read
         415 SPINE_FORMAT: a spine is a .csv, .json, .parquet or .arrow file, and `labels.txt` is none
         400 SPINE_FILE: cannot read `/etc/hosts.csv`: it is below no input root: add its folder to `input_roots`
         400 SPINE_FILE: cannot read `s3://bucket/labels.csv`: it is below no input root: add its bucket to `input_roots`
