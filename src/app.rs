@@ -7,7 +7,7 @@
 //! ```
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,11 +82,9 @@ impl App {
 
     /// A service for its own process alone, on a loopback port, in the clear: nobody may call it without the key. Gives up
     /// where a server stays away.
-    pub async fn start_alone(mut config: Config) -> Result<(App, KeyText), Error> {
-        config.listen = (Ipv4Addr::LOCALHOST, 0).into();
-        config.http.tls = None;
+    pub async fn start_alone(config: Config) -> Result<(App, KeyText), Error> {
         let key = KeyText::generate()?;
-        let app = App::begin(config, Some(&key), Waiting::new(Some(PATIENCE))).await?;
+        let app = App::begin(config.alone(), Some(&key), Waiting::new(Some(PATIENCE))).await?;
         Ok((app, key))
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -131,6 +131,21 @@ impl Config {
             Some(config) if check.mistakes.is_empty() => Ok(config),
             _ => Err(check.mistakes),
         }
+    }
+
+    /// For the service of one command, beside whoever serves by the same settings: on a port that nobody knows, in the
+    /// clear. Where every part is shared the others fold and archive, for a member that comes and goes would have them
+    /// divide the log anew. It is not one of them: whoever takes a member's name ends that member.
+    pub fn alone(mut self) -> Config {
+        self.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        self.http.tls = None;
+        let is_shared =
+            self.kafka.is_some() && self.redis.is_some() && self.registry.is_some() && self.offline.is_some();
+        self.roles = if is_shared { Roles::only(Role::Api) } else { Roles::all() };
+        if let Some(kafka) = &mut self.kafka {
+            kafka.instance_id = None;
+        }
+        self
     }
 
     /// In the order of their documentation.

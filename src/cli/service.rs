@@ -29,7 +29,7 @@ impl Connection {
 pub(super) struct LocalOrRemote {
     #[command(flatten)]
     connection: Connection,
-    /// Run in this process, on the data folder itself: for batch machines
+    /// Run in this process, on the data folder itself, or where every part is a server of its own on those: for batch machines
     #[arg(long)]
     local: bool,
     #[command(flatten)]

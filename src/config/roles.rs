@@ -37,6 +37,10 @@ impl Roles {
         Roles(BTreeSet::from(Role::ALL))
     }
 
+    pub fn only(role: Role) -> Roles {
+        Roles(BTreeSet::from([role]))
+    }
+
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
     }

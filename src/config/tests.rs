@@ -76,6 +76,34 @@ fn a_part_of_the_work_needs_parts_that_can_be_shared() {
 }
 
 #[test]
+fn the_service_of_one_command_does_nobody_elses_work_and_takes_nobody_elses_name() {
+    let servers = [("kafka", "k:1"), ("redis", "redis://r"), ("registry", "postgres://p"), ("instance_id", "worker-1")];
+    let embedded = resolve(&servers, &[], "").expect("all right").alone();
+    assert!(embedded.roles.are_all(), "nobody else archives to its folder");
+    let mut shared = servers.to_vec();
+    shared.extend([("offline", "s3://bucket/shop"), ("roles", "stream"), ("listen", "0.0.0.0:1")]);
+    let shared = resolve(&shared, &[], "").expect("all right").alone();
+    assert_eq!((shared.roles, shared.listen.to_string().as_str()), (Roles::only(Role::Api), "127.0.0.1:0"));
+    assert_eq!(shared.kafka.expect("given").instance_id, None);
+}
+
+#[test]
+fn what_the_service_keeps_is_no_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inside = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["data/offline/events.csv", "lake/events.csv", "labels.csv"] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+        std::fs::write(path, "").expect("written");
+    }
+    let (root, data_dir, offline) = (inside(""), inside("data"), format!("file://{}", inside("lake")));
+    let settings = [("input_roots", root.as_str()), ("data_dir", &data_dir), ("offline", &offline)];
+    let inputs = resolve(&settings, &[], "").expect("all right").inputs;
+    assert!(inputs.files("labels.csv").is_ok());
+    assert!(inputs.files("data/*/events.csv").is_err() && inputs.files("lake/events.csv").is_err());
+}
+
+#[test]
 fn secrets_are_used_and_never_shown() {
     let config = resolve(
         &[("kafka", "k:1"), ("kafka_options", "sasl.password=hunter2"), ("redis", "redis://:hunter2@r")],
