@@ -33,7 +33,7 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
 fn every_mistake_is_named_at_once() {
     let mistakes = resolve(&[("partitons", "8")], &[("FRESHET_LISTEN", "here")], "project: My Shop\nnothing\n");
     expect_test::expect![[r#"
-        shop.yaml:2: `nothing` is not `name: value`
+        shop.yaml:2: it is not `name: value`
         `partitons` is not a setting: `freshet config` lists them
         setting `listen` (from environment): `here` is not an address such as `127.0.0.1:6566`
         setting `project` (from shop.yaml): `My Shop` is not a name: `a` to `z` first, then `a` to `z`, `0` to `9` and `_`"#]]
@@ -115,6 +115,8 @@ fn secrets_are_used_and_never_shown() {
     assert_eq!(config.registry.as_deref(), Some("postgres://ada:hunter2@p/shop"));
     assert_eq!(find(&config, "registry").value, "postgres://ada:***@p/shop");
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    let mistyped = resolve(&[], &[], "kafka_options=sasl.username=a;sasl.password=hunter2").expect_err("a mistake");
+    assert_eq!(mistyped, ["shop.yaml:1: it is not `name: value`"]);
 }
 
 #[test]
