@@ -116,7 +116,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Extension<Done>, Json<NewKey>), Problem> {
     let Json(Object(body)) = body?;
     let made = add(&*state.registry, &body, caller.name(None), state.clock.now()).await?;
-    state.access.refresh(&*state.registry).await?;
+    state.follow_keys().await;
     let KeyView { id, name, scopes, .. } = &made.about;
     let done = Done(format!("key {id} ({name}) with {}", scopes.join(", ")));
     Ok((StatusCode::CREATED, Extension(done), Json(made)))
@@ -139,6 +139,7 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Json<KeyView>, Problem> {
     let revoked = end(&*state.registry, &id, &caller.name(None), state.clock.now()).await?;
+    // Not answered before the key is refused here; whoever tries again revokes no other.
     state.access.refresh(&*state.registry).await?;
     Ok(Json(revoked))
 }

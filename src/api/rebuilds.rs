@@ -17,7 +17,7 @@ use crate::api::State;
 use crate::api::object::Object;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
-use crate::kernel::plan::Fingerprint;
+use crate::kernel::plan::{Fingerprint, ViewPlan};
 use crate::registry::VersionState;
 use crate::registry::catalogue::{Catalogue, Version};
 
@@ -45,8 +45,8 @@ struct Rebuild {
     generation: u32,
     /// Whether older rows of the view are served meanwhile; where not, its lookups answer 503 `REBUILDING`.
     served: bool,
-    /// From 0 to 1: how much of the log is in the rows.
-    progress: f64,
+    /// From 0 to 1: how much of the log is in the rows. Null where the log or the store does not answer.
+    progress: Option<f64>,
 }
 
 /// Build rows of the online store anew, from archive and log
@@ -62,16 +62,15 @@ pub(super) async fn create(
     let Json(Object(body)) = body?;
     let versions = versions_of(&state.catalogues.current(), &body.views)?;
     state.registry.rebuild(&versions, state.clock.now()).await?;
-    state.catalogues.refresh(&*state.registry).await?;
-    Ok((StatusCode::ACCEPTED, Json(under_way(&state).await?)))
+    state.follow_definitions().await;
+    Ok((StatusCode::ACCEPTED, Json(under_way(&state).await)))
 }
 
 /// List the rebuilds that are under way
 #[utoipa::path(get, operation_id = "list_rebuilds", path = "/v1/rebuilds", tag = "rebuilds", responses(
-    (status = 200, description = "By view", body = Rebuilds),
-    (status = 503, description = "The log or the store is away", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<Rebuilds>, Problem> {
-    Ok(Json(under_way(&state).await?))
+    (status = 200, description = "By view", body = Rebuilds)))]
+pub(super) async fn list(Shared(state): Shared<State>) -> Json<Rebuilds> {
+    Json(under_way(&state).await)
 }
 
 /// Give up the rebuild of a view, which goes on being served from the rows that it has
@@ -81,8 +80,8 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Result<Json<Rebuilds>,
 pub(super) async fn cancel(Shared(state): Shared<State>, Path(view): Path<String>) -> Result<Json<Rebuilds>, Problem> {
     let versions = versions_of(&state.catalogues.current(), &[view])?;
     state.registry.stop_rebuild(&versions, state.clock.now()).await?;
-    state.catalogues.refresh(&*state.registry).await?;
-    Ok(Json(under_way(&state).await?))
+    state.follow_definitions().await;
+    Ok(Json(under_way(&state).await))
 }
 
 /// The versions with rows of the named views, or of all.
@@ -107,22 +106,26 @@ fn versions_of(catalogue: &Catalogue, views: &[String]) -> Result<Vec<Fingerprin
     Ok(versions)
 }
 
-async fn under_way(state: &State) -> Result<Rebuilds, Problem> {
+async fn under_way(state: &State) -> Rebuilds {
     let catalogue = state.catalogues.current();
     let mut rebuilds = Vec::new();
     let building = catalogue.versions.iter().filter(|it| it.state == VersionState::Building && it.view.online);
     for Version { view, generation, .. } in building {
-        let offsets = state.online.offsets(view.rows).await?;
-        let bounds = state.log.bounds(&view.source.topic).await?;
         rebuilds.push(Rebuild {
             view: view.name.to_string(),
             version: view.fingerprint.to_string(),
             generation: *generation,
             served: catalogue.serving(view.name.as_str()).is_some(),
-            progress: progress(offsets.iter().map(|(_, partition, offset)| (*partition, *offset)), &bounds),
+            progress: progress_of(state, view).await,
         });
     }
-    Ok(Rebuilds { rebuilds })
+    Rebuilds { rebuilds }
+}
+
+async fn progress_of(state: &State, view: &ViewPlan) -> Option<f64> {
+    let offsets = state.online.offsets(view.rows).await.ok()?;
+    let bounds = state.log.bounds(&view.source.topic).await.ok()?;
+    Some(progress(offsets.iter().map(|(_, partition, offset)| (*partition, *offset)), &bounds))
 }
 
 /// Of all partitions together, each as far as its slowest shard.

@@ -87,7 +87,7 @@ pub(super) async fn create(
     let Some(done) = state.registry.roll_back(&view, &by, state.clock.now()).await? else {
         return Err(refusal(&view, &state.registry.versions_of(&view).await?));
     };
-    state.catalogues.refresh(&*state.registry).await?;
+    state.follow_definitions().await;
     let said = format!("view {view} from version {} to {}", done.from, done.to);
     Ok((Extension(Done(said)), Json(done.into())))
 }

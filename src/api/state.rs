@@ -14,8 +14,8 @@ use crate::event_log::EventLog;
 use crate::kernel::name::Name;
 use crate::offline::{Folder, Inputs};
 use crate::online::OnlineStore;
-use crate::registry::Registry;
 use crate::registry::catalogue::Catalogues;
+use crate::registry::{self, Registry};
 use crate::serving::Serving;
 use crate::stream;
 use crate::telemetry::metrics::Metrics;
@@ -58,6 +58,24 @@ pub struct Parts {
 impl State {
     pub fn new(parts: Parts) -> State {
         State(Arc::new(parts))
+    }
+}
+
+/// A change that is made stands, and is answered so, where the registry cannot be read just now: it would be made once
+/// more by whoever tries again. It is seen here within half a second of when the registry can.
+impl State {
+    pub(super) async fn follow_definitions(&self) {
+        told(self.catalogues.refresh(&*self.registry).await);
+    }
+
+    pub(super) async fn follow_keys(&self) {
+        told(self.access.refresh(&*self.registry).await);
+    }
+}
+
+fn told(refreshed: Result<(), registry::Error>) {
+    if let Err(error) = refreshed {
+        tracing::warn!(%error, "a change is made, and is not seen here before the registry can be read");
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn replay(state: &State, name: &str, by: String) -> Result<Repl
     // After it: a replay that is cut short in between is done once more, and rows that are built twice are the same.
     let (ends, decoding) = (ends_now, decoding_mark(&source));
     state.registry.put_replay(&Replay { source: source.name.clone(), decoding, ends, at: now, by }).await?;
-    state.catalogues.refresh(&*state.registry).await?;
+    state.follow_definitions().await;
     Ok(replayed)
 }
 

@@ -1,9 +1,13 @@
 //! `/v1/rebuilds`: rows built anew while others are served.
 
 use expect_test::expect;
+use freshet::clock::Clock;
+use freshet::kernel::definition::SourceText;
+use freshet::registry::sqlite::SqliteRegistry;
+use freshet::registry::{Registry, VersionState};
 use serde_json::{Value, json};
 
-use super::{Service, problem, start, until};
+use super::{SHOP, Service, problem, start, until};
 
 async fn columns(service: &Service, users: &[&str]) -> Value {
     let lookup = json!({ "service": "recommender", "entities": { "user_id": users }, "include": ["statuses"] });
@@ -75,6 +79,31 @@ async fn a_rebuild_that_is_given_up_leaves_what_serves() {
     let left = shop.api.call("DELETE", "/v1/rebuilds/visits", "", Vec::new()).await.expect("the service answers");
     assert_eq!(left.json(), json!({ "rebuilds": [] }));
     assert_eq!(columns(&shop, &["u1"]).await, served);
+    shop.stop().await;
+}
+
+/// The registry takes changes, and what it holds cannot be read, as where a later release wrote it.
+#[tokio::test]
+async fn a_change_that_was_made_is_answered_so_though_it_cannot_be_read_back() {
+    let shop = Service::busy_shop().await;
+    shop.apply(&SHOP.replace("name: activity\n", "name: activity\nwhere: price > 1.0\n")).await.json();
+    shop.settle().await;
+    let project = "default".parse().expect("a name");
+    let registry = SqliteRegistry::open(&shop.folder.path().join("registry.sqlite"), &project).await.expect("opens");
+    let live = registry.versions().await.expect("answers").into_iter().filter(|it| it.state == VersionState::Live);
+    let versions: Vec<_> = live.map(|version| (version.view, version.fingerprint)).collect();
+    let unreadable = SourceText { path: "later.yaml".to_owned(), text: "kind: nothing that is known".to_owned() };
+    registry.apply(2, &[unreadable], "ada", &versions, Clock::System.now()).await.expect("applies");
+
+    let begun = shop.api.post("/v1/rebuilds", &json!({ "views": ["visits"] })).await;
+    assert_eq!(begun.status, 202, "{begun}");
+    let rolled_back = shop.api.post("/v1/rollbacks", &json!({ "view": "activity" })).await;
+    assert_eq!(rolled_back.status, 200, "{rolled_back}");
+    let noted = shop.api.get("/v1/audit").await.json();
+    let outcomes: Vec<_> = noted["entries"].as_array().expect("a list").iter().map(|it| &it["outcome"]).collect();
+    assert!(outcomes[0].as_str().is_some_and(|it| it.starts_with("200: view activity")) && outcomes[1] == "202");
+    let rebuilt = registry.versions().await.expect("answers").into_iter().filter(|it| it.rebuilding.is_some());
+    assert_eq!(rebuilt.map(|it| it.view.to_string()).collect::<Vec<_>>(), ["visits"]);
     shop.stop().await;
 }
 
