@@ -169,8 +169,11 @@ pub(super) async fn apply(
 ) -> Result<(Extension<Done>, Json<Changes>), Problem> {
     let Query(query) = query?;
     let files = files(&headers, &body?)?;
-    let catalogue = state.catalogues.current();
-    let expected = query.revision.unwrap_or(catalogue.revision);
+    let (registry, now) = (&*state.registry, state.clock.now());
+    let catalogue = match query.revision {
+        Some(revision) => state.catalogues.of_revision(registry, revision).await?,
+        None => state.catalogues.current(),
+    };
     let planned = planned(&catalogue, &files)?;
     refuse_incompatible(&planned.diff.refusals)?;
     let mut changes = Changes::of(&state, &catalogue, &planned).await;
@@ -179,9 +182,8 @@ pub(super) async fn apply(
         state.log.create_topic(&source.topic, state.partitions).await?;
     }
     let by = caller.name(query.by.as_deref());
-    let (registry, now) = (&*state.registry, state.clock.now());
-    changes.revision = catalogue::apply(registry, &planned, expected, &files, &by, now).await?;
-    state.catalogues.refresh(registry).await.map_err(|error| Problem::internal(&error))?;
+    changes.revision = catalogue::apply(registry, &planned, catalogue.revision, &files, &by, now).await?;
+    state.follow_definitions().await;
     let done = Done(format!("revision {}, {} changes", changes.revision, changes.changes.len()));
     Ok((Extension(done), Json(changes)))
 }

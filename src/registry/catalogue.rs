@@ -289,6 +289,18 @@ impl Catalogues {
         self.current.borrow().clone()
     }
 
+    /// The snapshot of the revision that somebody planned against, maybe in another process a moment ago.
+    pub async fn of_revision(&self, registry: &dyn Registry, expected: u64) -> Result<Arc<Catalogue>, Error> {
+        if self.current().revision != expected {
+            self.refresh(registry).await?;
+        }
+        let current = self.current();
+        match current.revision {
+            found if found == expected => Ok(current),
+            found => Err(Error::Conflict { expected, found }),
+        }
+    }
+
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalogue>> {
         self.current.subscribe()
     }

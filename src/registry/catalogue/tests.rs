@@ -266,6 +266,24 @@ async fn applying_what_is_applied_writes_no_revision_unless_it_was_planned_again
     assert!(matches!(refused, Err(Error::Conflict { expected: 7, found: 1 })), "{refused:?}");
 }
 
+/// The process that applies may not have heard yet of the revision that another one planned against.
+#[tokio::test]
+async fn what_another_process_planned_against_is_read_before_it_is_compared_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, theirs) = (registry(&folder).await, registry(&folder).await);
+    let here = Catalogues::load(&*ours).await.expect("loads");
+    let there = Catalogues::load(&*theirs).await.expect("loads");
+    apply_to(&*theirs, &there, shop("1h")).await;
+    assert_eq!(here.current().revision, 0);
+    let read = here.of_revision(&*ours, 1).await.expect("it is the newest");
+    assert!(read.revision == 1 && read.plan.view("activity").is_some());
+    apply_to(&*theirs, &there, shop("2h")).await;
+    let refused = here.of_revision(&*ours, 4).await;
+    assert!(matches!(refused, Err(Error::Conflict { expected: 4, found: 2 })), "{refused:?}");
+    let refused = here.of_revision(&*ours, 1).await;
+    assert!(matches!(refused, Err(Error::Conflict { expected: 1, found: 2 })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_revision_that_no_longer_reads_says_which_and_where() {
     let folder = tempfile::tempdir().expect("a folder");
