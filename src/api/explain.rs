@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::json::Rendered;
-use crate::api::online_features::{keys_of, refuse_repeated};
+use crate::api::online_features::{keys_of, known_keys, refuse_repeated};
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::engine::{ExplainedTile, Explanation};
@@ -141,7 +141,8 @@ pub(super) async fn explain(
     refuse_repeated(&keys)?;
     let catalogue = state.catalogues.current();
     let wanted = wanted(&catalogue, &caller, name)?;
-    let request = Request { wanted, entities: keys_of(&catalogue, keys)? };
+    let entities = keys_of(&known_keys(&catalogue, &wanted), keys)?;
+    let request = Request { wanted, entities };
     let explained = state.serving.explain(&catalogue, &request).await?;
     Ok(Json(ExplainAnswer::of(&explained)))
 }

@@ -21,6 +21,7 @@ use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::api::unavailable::UnavailableView;
 use crate::kernel::key::KeyPart;
+use crate::kernel::name::Name;
 use crate::kernel::value::ValueType;
 use crate::registry::catalogue::Catalogue;
 use crate::serving::{Answer, KeyColumn, Request, Wanted};
@@ -153,8 +154,11 @@ pub(super) async fn lookup_one(
     let Query(mut keys) = keys?;
     refuse_repeated(&keys)?;
     let catalogue = state.catalogues.current();
-    let is_partial = take_partial(&catalogue, &mut keys)?;
-    let request = Request { wanted: Wanted::Service(service), entities: keys_of(&catalogue, keys)? };
+    let wanted = Wanted::Service(service);
+    let known = known_keys(&catalogue, &wanted);
+    let is_partial = take_partial(&known, &mut keys)?;
+    let entities = keys_of(&known, keys)?;
+    let request = Request { wanted, entities };
     answer(&state, &request, Shape::of(vec![Include::Statuses, Include::EventTimes], is_partial), media).await
 }
 
@@ -200,20 +204,37 @@ pub(super) fn count(state: &State, answer: &Answer) {
     }
 }
 
+/// A key and its type.
+pub(super) type KnownKey<'c> = &'c (Name, ValueType);
+
+/// The keys of what is wanted: those of another view may be called alike, and be of another type.
+pub(super) fn known_keys<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Vec<KnownKey<'c>> {
+    let served = &catalogue.served;
+    let mut views: Vec<&str> = match wanted {
+        Wanted::Service(name) => {
+            let features = served.service(name).into_iter().flat_map(|service| &service.features);
+            features.map(|feature| feature.view.as_str()).collect()
+        }
+        Wanted::Features(features) => features.iter().filter_map(|feature| feature.split(':').next()).collect(),
+    };
+    views.dedup();
+    let views = views.into_iter().filter_map(|name| served.view(name));
+    views.flat_map(|view| &view.entity.keys).collect()
+}
+
 /// Keys as query parameters give them, one row.
-pub(super) fn keys_of(catalogue: &Catalogue, keys: Vec<(String, String)>) -> Result<Vec<KeyColumn>, Problem> {
+pub(super) fn keys_of(known: &[KnownKey<'_>], keys: Vec<(String, String)>) -> Result<Vec<KeyColumn>, Problem> {
     let column = |(name, text): (String, String)| {
-        let part = typed_part(catalogue, &name, text)?;
+        let part = typed_part(known, &name, text)?;
         Ok((name, vec![Some(part)]))
     };
     keys.into_iter().map(column).collect()
 }
 
 /// Whether the query asks for what can be read, by a parameter that is no key then.
-fn take_partial(catalogue: &Catalogue, keys: &mut Vec<(String, String)>) -> Result<bool, Problem> {
-    let mut known = catalogue.served.views.iter().flat_map(|view| &view.entity.keys);
+fn take_partial(known: &[KnownKey<'_>], keys: &mut Vec<(String, String)>) -> Result<bool, Problem> {
     let place = keys.iter().position(|(name, _)| name == "partial");
-    let Some(place) = place.filter(|_| known.all(|(key, _)| *key != *"partial")) else { return Ok(false) };
+    let Some(place) = place.filter(|_| known.iter().all(|(key, _)| *key != *"partial")) else { return Ok(false) };
     let (_, text) = keys.remove(place);
     text.parse().map_err(|_| {
         Problem::bad_request("INVALID_QUERY", format_args!("`partial` is `true` or `false`, and `{text}` is neither"))
@@ -241,10 +262,8 @@ pub(super) fn refuse_repeated(keys: &[(String, String)]) -> Result<(), Problem> 
 }
 
 /// The text of a query parameter as the type that the key has; unknown keys are refused by the lookup.
-fn typed_part(catalogue: &Catalogue, name: &str, text: String) -> Result<KeyPart, Problem> {
-    let keys = catalogue.served.views.iter().flat_map(|view| &view.entity.keys);
-    let int = keys.into_iter().any(|(key, value_type)| *key == *name && *value_type == ValueType::Int64);
-    if !int {
+fn typed_part(known: &[KnownKey<'_>], name: &str, text: String) -> Result<KeyPart, Problem> {
+    if !known.iter().any(|(key, value_type)| *key == *name && *value_type == ValueType::Int64) {
         return Ok(KeyPart::Text(text));
     }
     let number = text.parse().map_err(|_| {

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{Service, problem};
+use super::{SHOP, Service, problem};
 
 const LOOKUP: &str = "/v1/online-features";
 
@@ -45,6 +45,53 @@ async fn a_lookup_adds_statuses_and_event_times_where_they_are_asked_for() {
         {"name":"activity:dearest","values":[2.5,null,null],"statuses":["PRESENT","NULL_VALUE","NOT_FOUND"],"event_times":["2026-01-01T12:00:00Z","2026-01-01T12:30:00Z",null]}
     "#]]
     .assert_eq(&columns(&shop.api.post(LOOKUP, &rows).await.json()));
+    shop.stop().await;
+}
+
+/// Another entity's key is called as an item's is, and is text.
+const CARTS: &str = "
+---
+kind: entity
+name: cart
+keys: [{ name: item_id, type: string }]
+---
+kind: source
+name: carts
+event_time: { field: at, unit: rfc3339 }
+schema:
+  version: 1
+  fields:
+    - { name: at, type: timestamp, required: true }
+    - { name: item_id, type: string, required: true }
+---
+kind: feature_view
+name: filling
+entity: cart
+source: carts
+features:
+  - { name: carts, aggregate: count }
+---
+kind: feature_service
+name: till
+features: [filling]
+";
+
+#[tokio::test]
+async fn get_reads_a_key_as_the_type_that_it_has_in_what_is_asked_for() {
+    let shop = Service::empty().await;
+    shop.apply(&(SHOP.to_owned() + CARTS)).await.json();
+    shop.settle().await;
+    for path in [
+        "/v1/online-features/till?item_id=c1",
+        "/v1/online-features/till?item_id=7",
+        "/v1/online-features/shelf?item_id=7",
+        "/v1/explain/till?item_id=c1",
+        "/v1/explain/filling:carts?item_id=7",
+        "/v1/explain/popularity?item_id=7",
+    ] {
+        let answer = shop.api.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    }
     shop.stop().await;
 }
 
