@@ -130,7 +130,7 @@ async fn on_archive<T: Send + 'static>(
     let source = known(state, source)?;
     let archive = Archive::new(state.folder.clone());
     let asked = tokio::task::spawn_blocking(move || ask(&archive, &source)).await;
-    asked.expect("reading the archive does not panic").map_err(|error| Problem::internal(&error))
+    Ok(asked.expect("reading the archive does not panic")?)
 }
 
 fn known(state: &State, source: &str) -> Result<Arc<Source>, Problem> {

@@ -75,6 +75,7 @@ impl Gate {
         let of_any = [
             ("401", "No API key, or one that is not valid"),
             ("403", "The key does not allow it"),
+            ("500", "A mistake in Freshet itself, or what it keeps does not read"),
             ("503", "Too much is asked at once, it took too long, or a server is away"),
         ];
         let of_a_body = [("408", "The body came too slowly"), ("413", "The body is too large")];

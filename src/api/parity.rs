@@ -86,7 +86,7 @@ pub(super) async fn check(
             .map_err(|detail| Problem::unavailable("ARCHIVE_BEHIND", detail))?;
     }
     let views: Vec<Arc<ViewPlan>> = catalogue.versions.iter().map(|version| version.view.clone()).collect();
-    let report = checked(state.folder.clone(), since, views, turn).await.map_err(|error| Problem::internal(&error))?;
+    let report = checked(state.folder.clone(), since, views, turn).await?;
     tell(&report, &state.metrics);
     Ok(Json(view(&report)))
 }

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 
 use crate::event_log;
 use crate::kernel::definition::Diagnostic;
+use crate::offline;
 use crate::online;
+use crate::parity;
 use crate::registry;
 use crate::serving;
 
@@ -155,6 +157,8 @@ impl From<event_log::Error> for Problem {
     fn from(error: event_log::Error) -> Problem {
         match &error {
             event_log::Error::Refused { .. } => Problem::new(StatusCode::CONFLICT, "TOPIC_REFUSED", error),
+            // Somebody makes it anew, or applies once more.
+            event_log::Error::UnknownTopic(_) => Problem::unavailable("LOG_UNAVAILABLE", error),
             _ if error.is_transient() => Problem::unavailable("LOG_UNAVAILABLE", error),
             _ => Problem::internal(&error),
         }
@@ -164,6 +168,24 @@ impl From<event_log::Error> for Problem {
 impl From<online::Error> for Problem {
     fn from(error: online::Error) -> Problem {
         if error.is_transient() { Problem::unavailable("STORE_UNAVAILABLE", error) } else { Problem::internal(&error) }
+    }
+}
+
+impl From<offline::Error> for Problem {
+    fn from(error: offline::Error) -> Problem {
+        match error.is_transient() {
+            true => Problem::unavailable("OFFLINE_UNAVAILABLE", chain(&error)),
+            false => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<parity::Error> for Problem {
+    fn from(error: parity::Error) -> Problem {
+        match error {
+            parity::Error::Files(error) => error.into(),
+            error @ parity::Error::Cancelled(_) => Problem::internal(&error),
+        }
     }
 }
 
@@ -245,4 +267,32 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
     tracing::error!(panic = text, "a request handler panicked");
     let detail = "the request met a mistake in Freshet itself; the log of the service has it";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn answer(problem: impl Into<Problem>) -> (u16, &'static str, bool) {
+        let problem = problem.into();
+        let (status, code) = (problem.status, problem.code);
+        (status, code, problem.into_response().headers().contains_key(header::RETRY_AFTER))
+    }
+
+    #[test]
+    fn what_may_pass_is_worth_another_try_and_what_does_not_read_is_not() {
+        let full = || offline::Error::Io {
+            doing: "write",
+            path: "a.parquet".into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(answer(full()), (503, "OFFLINE_UNAVAILABLE", true));
+        assert!(Problem::from(full()).detail.ends_with(": no storage space"), "{:?}", Problem::from(full()));
+        let damaged = offline::Error::Damaged { path: "a.parquet".to_owned(), detail: "cut off".to_owned() };
+        assert_eq!(answer(damaged), (500, "INTERNAL", false));
+        assert_eq!(answer(event_log::Error::UnknownTopic("clicks".to_owned())), (503, "LOG_UNAVAILABLE", true));
+        assert_eq!(answer(parity::Error::Files(full())), (503, "OFFLINE_UNAVAILABLE", true));
+    }
 }

@@ -1,24 +1,26 @@
-//! `/v1/status`: how far each partition is, what became of its events, and which jobs run.
+//! `/v1/status`: how far each partition is, what became of its events, and which jobs run. What is asked first when
+//! something is wrong does not fail where a server does: what that one knows is null, and it is said why.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as Shared;
+use futures::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::jobs::JobView;
-use crate::api::problem::Problem;
+use crate::api::problem::chain;
 use crate::api::seeds;
 use crate::config::Role;
 use crate::event_log::TopicPartition;
 use crate::kernel::definition::Source;
 use crate::kernel::engine::Counts;
 use crate::kernel::time::EventTime;
+use crate::online;
 use crate::registry::catalogue::{Catalogue, Pass, Version};
 use crate::stream::{PartitionProgress, Progress};
 
@@ -36,6 +38,8 @@ pub(super) struct Status {
     /// Those that run or wait, whichever process has them; for a limited key, of its services. Null where the registry
     /// does not answer.
     jobs: Option<Vec<JobView>>,
+    /// What did not answer, so that something is null, or partitions of which this process knows nothing are left out.
+    unavailable: Vec<String>,
 }
 
 /// One partition of a source's topic.
@@ -44,9 +48,9 @@ struct PartitionStatus {
     source: String,
     topic: String,
     partition: u32,
-    /// First offset that the log holds, and the next that it will give.
-    log_start: u64,
-    log_end: u64,
+    /// First offset that the log holds, and the next that it will give. Null where the log does not answer.
+    log_start: Option<u64>,
+    log_end: Option<u64>,
     /// What lookups see: everything below is in the online store.
     folded_to: Option<u64>,
     /// Records that lookups do not see yet.
@@ -97,36 +101,49 @@ struct ViewStatus {
 
 /// How far each source is, and what became of its events
 #[utoipa::path(get, operation_id = "show_status", path = "/v1/status", tag = "system",
-    responses(
-        (status = 200, description = "Partitions, sources, views and jobs", body = Status),
-        (status = 503, description = "The log or a store is away", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Status>, Problem> {
+    responses((status = 200, description = "Partitions, sources, views and jobs", body = Status)))]
+pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Json<Status> {
     let catalogue = state.catalogues.current();
     let progress = state.stream.progress();
-    let mut partitions = Vec::new();
-    for source in &catalogue.plan.sources {
-        partitions.extend(partitions_of(&state, &catalogue, &progress, source).await?);
-    }
+    let sources = catalogue.plan.sources.iter();
+    // At once: each may have to wait for the same server, which is away.
+    let told = join_all(sources.clone().map(|source| partitions_of(&state, &catalogue, &progress, source))).await;
+    let mut missing = Missing::default();
+    let partitions = told.into_iter().flat_map(|(partitions, of_source)| {
+        missing.0.extend(of_source.0);
+        partitions
+    });
+    let partitions = partitions.collect();
+    let jobs = missing.unless(state.running_jobs(&caller).await);
     let mut views = Vec::with_capacity(catalogue.versions.len());
     for version in &catalogue.versions {
         let unseeded = seeds::failure(&state, version).await;
         views.push(view_status(&state, version, counts_of(&progress, version), unseeded));
     }
-    Ok(Json(Status {
+    Json(Status {
         revision: catalogue.revision,
         project: state.project.to_string(),
         roles: state.roles.iter().map(Role::as_str).collect(),
         partitions,
-        sources: catalogue.plan.sources.iter().map(|source| source_status(&progress, source)).collect(),
+        sources: sources.map(|source| source_status(&progress, source)).collect(),
         views,
-        jobs: running_jobs(&state, &caller).await,
-    }))
+        jobs,
+        unavailable: missing.0.into_iter().collect(),
+    })
 }
 
-/// What is asked first when something is wrong does not fail where the registry does.
-async fn running_jobs(state: &State, caller: &Caller) -> Option<Vec<JobView>> {
-    let jobs = state.running_jobs(caller).await;
-    jobs.inspect_err(|error| tracing::warn!(%error, "the status is told without its jobs")).ok()
+/// Why something is not known, each reason once.
+#[derive(Default)]
+struct Missing(BTreeSet<String>);
+
+impl Missing {
+    fn unless<T, E: std::error::Error>(&mut self, answer: Result<T, E>) -> Option<T> {
+        let told = |error: &E| {
+            tracing::warn!(%error, "the status is told in part");
+            self.0.insert(chain(error));
+        };
+        answer.inspect_err(told).ok()
+    }
 }
 
 async fn partitions_of(
@@ -134,34 +151,43 @@ async fn partitions_of(
     catalogue: &Catalogue,
     progress: &Progress,
     source: &Arc<Source>,
-) -> Result<Vec<PartitionStatus>, Problem> {
-    let bounds = state.log.bounds(&source.topic).await?;
-    let places: Vec<TopicPartition> =
-        (0..bounds.len() as u32).map(|partition| TopicPartition { topic: source.topic.clone(), partition }).collect();
-    let archived = state.archived.offsets(source, 0..bounds.len() as u32).await.map_err(|it| Problem::internal(&it))?;
-    let folded = match places.iter().all(|place| progress.partitions.contains_key(place)) {
+) -> (Vec<PartitionStatus>, Missing) {
+    let mut missing = Missing::default();
+    let held = missing.unless(state.log.bounds(&source.topic).await);
+    let ours = progress.partitions.keys().filter(|place| place.topic == source.topic).map(|place| place.partition);
+    let partitions: BTreeSet<u32> = match &held {
+        Some(held) => (0..held.len() as u32).collect(),
+        None => ours.clone().collect(),
+    };
+    let archived = state.archived.offsets(source, partitions.iter().copied()).await;
+    let archived = missing.unless(archived).unwrap_or_default();
+    let folded = match ours.count() == partitions.len() {
         true => BTreeMap::new(),
-        false => folded_by_others(state, catalogue, source).await?,
+        false => missing.unless(folded_by_others(state, catalogue, source).await).unwrap_or_default(),
     };
     let now = state.clock.now();
-    let of = |(place, held): (TopicPartition, Range<u64>)| {
+    let of = |partition: u32| {
+        let place = TopicPartition { topic: source.topic.clone(), partition };
+        let held = held.as_ref().map(|held| held[partition as usize].clone());
         let ours = progress.partitions.get(&place);
-        let folded_to = ours.map(|it| it.flushed).or_else(|| folded.get(&place.partition).copied());
+        let folded_to = ours.map(|it| it.flushed).or_else(|| folded.get(&partition).copied());
+        let log_end = held.as_ref().map(|held| held.end);
+        let empty_at = held.as_ref().filter(|held| held.is_empty()).map(|held| held.start);
         PartitionStatus {
             source: source.name.to_string(),
-            log_start: held.start,
-            log_end: held.end,
+            log_start: held.as_ref().map(|held| held.start),
+            log_end,
             folded_to,
-            lag: folded_to.map(|it| held.end.saturating_sub(it)),
-            lag_seconds: ours.and_then(|it| lag_seconds(it, held.end, now)),
-            archived_to: archived.get(&place.partition).copied().or(held.is_empty().then_some(held.start)),
+            lag: folded_to.zip(log_end).map(|(folded_to, log_end)| log_end.saturating_sub(folded_to)),
+            lag_seconds: ours.zip(log_end).and_then(|(it, log_end)| lag_seconds(it, log_end, now)),
+            archived_to: archived.get(&partition).copied().or(empty_at),
             newest_event_time: ours.and_then(|it| it.newest_event_time).map(|it| it.to_string()),
             stopped: ours.and_then(|it| it.stopped.clone()),
             topic: place.topic,
-            partition: place.partition,
+            partition,
         }
     };
-    Ok(places.into_iter().zip(bounds).map(of).collect())
+    (partitions.into_iter().map(of).collect(), missing)
 }
 
 fn lag_seconds(ours: &PartitionProgress, log_end: u64, now: EventTime) -> Option<f64> {
@@ -178,7 +204,7 @@ async fn folded_by_others(
     state: &State,
     catalogue: &Catalogue,
     source: &Source,
-) -> Result<BTreeMap<u32, u64>, Problem> {
+) -> Result<BTreeMap<u32, u64>, online::Error> {
     let mut folded: BTreeMap<u32, u64> = BTreeMap::new();
     for view in catalogue.written(Pass::Serving).iter().filter(|view| view.source.topic == source.topic) {
         let offsets = state.online.offsets(view.rows).await?.into_iter();

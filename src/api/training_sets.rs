@@ -112,7 +112,7 @@ pub(super) async fn create(
     let id = state.jobs.new_id(KIND);
     let kept = Arc::new(KeptSpine::of(&state.folder, &id));
     let keeping = kept.clone();
-    blocking(move || keeping.keep(&spine)).await.map_err(|error| Problem::internal(&error))?;
+    blocking(move || keeping.keep(&spine)).await?;
     let (job_state, job_id) = (state.clone(), id.clone());
     let started = state.jobs.start(id, KIND, request, |handle| asked.work(job_state, job_id, handle).boxed()).await;
     if started.is_err() {

@@ -45,10 +45,11 @@ fn text(status: &Value) -> String {
                 let row = |row: &Value| columns.iter().map(|column| cell(&row[*column])).collect();
                 text += &format!("\n\n{name}\n{}", output::table(columns, rows.iter().map(row)));
             }
-            _ => text += &format!("\n\n{name}: not known, for the registry does not answer"),
+            _ => text += &format!("\n\n{name}: not known"),
         }
     }
-    text
+    let missing = status["unavailable"].as_array().into_iter().flatten().map(output::cell);
+    missing.fold(text, |text, missing| text + &format!("\n\nnot all is known: {missing}"))
 }
 
 /// Lists and counts without brackets.
@@ -78,6 +79,7 @@ mod tests {
                         { "source": "carts", "rejected": {}, "clamped": 0 }],
             "views": [],
             "jobs": null,
+            "unavailable": ["the registry is not available: it is shut"],
         });
         expect![[r#"
             project default, revision 3, roles api, stream
@@ -91,7 +93,9 @@ mod tests {
              clicks  missing_field 2, wrong_type 1  4
              carts   -                              0
 
-            jobs: not known, for the registry does not answer"#]]
+            jobs: not known
+
+            not all is known: the registry is not available: it is shut"#]]
         .assert_eq(&text(&status));
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn answer(state: &State, id: &str, format: FormatName) -> Resul
 
 async fn size(folder: &Folder, path: &str) -> Result<Option<u64>, Problem> {
     let (folder, path) = (folder.clone(), path.to_owned());
-    blocking(move || folder.size(&path)).await.map_err(|error| Problem::internal(&error))
+    Ok(blocking(move || folder.size(&path)).await?)
 }
 
 /// Goes on to its end if the caller leaves: the next one will want it.
@@ -49,7 +49,7 @@ async fn converted(state: &State, id: &str, format: FormatName) -> Result<Option
         }
         folder.size(&wanted)
     };
-    blocking(conversion).await.map_err(|error| Problem::internal(&error))
+    Ok(blocking(conversion).await?)
 }
 
 fn body(folder: &Folder, path: String, size: u64) -> Body {

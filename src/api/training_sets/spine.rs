@@ -85,7 +85,7 @@ fn require_small(file: &InputFile) -> Result<(), Problem> {
 fn refused(error: Error) -> Problem {
     match error {
         Error::Input { .. } => Problem::bad_request("SPINE_FILE", error),
-        error => Problem::internal(&error),
+        error => error.into(),
     }
 }
 

@@ -117,7 +117,16 @@ async fn a_process_whose_servers_are_away_is_not_ready_and_names_them_until_they
     assert_eq!((failed.status, &problem["code"]), (503, &"STORE_UNAVAILABLE".into()), "{problem}");
     assert_eq!(views, ["activity", "visits"]);
 
+    let told = shop.api.get("/v1/status").await.json();
+    assert!(told["jobs"].is_null() && told["unavailable"][0].is_string(), "{told:#}");
     registry.open().await;
+    // The change is made in the registry; how far it is, the store would know.
+    let begun = until("the registry is back", async || {
+        let begun = shop.api.post("/v1/rebuilds", &json!({ "views": ["visits"] })).await;
+        (begun.status != 503).then_some(begun)
+    });
+    let begun = begun.await.json();
+    assert_eq!((&begun["rebuilds"][0]["view"], &begun["rebuilds"][0]["progress"]), (&"visits".into(), &Value::Null));
     store.open().await;
     until("it is ready again", async || missing(&shop).await.is_empty().then_some(())).await;
     assert_eq!(shop.api.post("/v1/online-features", &asked).await.status, 200);

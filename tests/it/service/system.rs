@@ -14,7 +14,7 @@ async fn a_service_without_definitions_is_alive_and_ready() {
     until("it is ready", async || (service.api.get("/readyz").await.status == 200).then_some(())).await;
     let status = service.api.get("/v1/status").await.json();
     let nothing = json!({ "revision": 0, "project": "default", "roles": ROLES, "partitions": [], "sources": [],
-                          "views": [], "jobs": [] });
+                          "views": [], "jobs": [], "unavailable": [] });
     assert_eq!(status, nothing);
     service.stop().await;
 }
@@ -137,11 +137,32 @@ async fn status_says_how_far_each_partition_is_and_what_became_of_events() {
               "before_log": 0
             }
           ],
-          "jobs": []
+          "jobs": [],
+          "unavailable": []
         }
     "#]]
     .assert_eq(&pretty(&status));
     until("it is ready", async || (shop.api.get("/readyz").await.text() == "ready").then_some(())).await;
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_away_is_null_in_the_status_and_worth_another_try_elsewhere() {
+    let shop = Service::busy_shop().await;
+    let (offline, aside) = (shop.folder.path().join("offline/default"), shop.folder.path().join("aside"));
+    std::fs::rename(&offline, &aside).expect("moved");
+    std::fs::write(&offline, "not a folder").expect("written");
+    let status = shop.api.get("/v1/status").await.json();
+    let partition = &status["partitions"][0];
+    assert_eq!((&partition["log_end"], &partition["archived_to"]), (&json!(4), &json!(null)), "{status:#}");
+    let missing = status["unavailable"].as_array().expect("a list");
+    assert!(missing.iter().any(|it| it.as_str().is_some_and(|it| it.contains("offline/default"))), "{status:#}");
+    let letters = shop.api.get("/v1/dead-letters?source=clicks").await;
+    assert_eq!(letters.header("retry-after"), "1", "{letters}");
+    assert!(problem(&letters).starts_with("503 OFFLINE_UNAVAILABLE: cannot "), "{letters}");
+    std::fs::remove_file(&offline).expect("removed");
+    std::fs::rename(&aside, &offline).expect("moved");
+    assert_eq!(shop.api.get("/v1/status").await.json()["unavailable"], json!([]));
     shop.stop().await;
 }
 
@@ -165,7 +186,6 @@ async fn metrics_count_what_was_asked_and_taken() {
         freshet_values_served_total{status="NOT_FOUND",view="popularity"} 1
         freshet_values_served_total{status="PRESENT",view="popularity"} 1
         freshet_events_folded_total{outcome="applied",version="1a9f3a8e28417257",view="visits"} 4
-        freshet_events_folded_total{outcome="applied",version="240477092f31439b",view="popularity"} 3
         freshet_events_folded_total{outcome="applied",version="9d12e7773f35960b",view="activity"} 4
         freshet_events_folded_total{outcome="applied",version="f520a75469447695",view="popularity"} 3
         freshet_events_folded_total{outcome="null_key",version="f520a75469447695",view="popularity"} 1
