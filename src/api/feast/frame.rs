@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::kernel::definition::{Source, SourceField, TimeFormat};
@@ -28,8 +28,9 @@ pub(super) const CREATED: &str = "created";
 pub(super) enum FeastColumn {
     /// In the order of the rows.
     List(Vec<Value>),
-    /// By the labels of the rows, as pandas writes them: all columns have the same.
-    ByRow(BTreeMap<String, Value>),
+    /// By the labels of the rows, as pandas writes them: all columns have the same. The rows are in the order of the first
+    /// column's.
+    ByRow(Map<String, Value>),
 }
 
 /// A table: columns of one length.
@@ -84,17 +85,17 @@ impl Frame {
 impl FeastColumn {
     /// The values by row; `labels` are those of the columns before.
     fn in_order(self, name: &str, labels: &mut Option<Vec<String>>) -> Result<Vec<Value>, Failure> {
-        let values = match self {
+        let mut values = match self {
             FeastColumn::List(values) => return Ok(values),
             FeastColumn::ByRow(values) => values,
         };
-        // Columns with rows of their own could ask for more cells than the body has.
         let labels = labels.get_or_insert_with(|| values.keys().cloned().collect());
-        if !labels.iter().eq(values.keys()) {
-            let message = format!("column `{name}` has other row labels than a column before it");
-            return Err(Failure::unprocessable(message));
-        }
-        Ok(values.into_values().collect())
+        // Columns with rows of their own could ask for more cells than the body has.
+        let is_as_long = labels.len() == values.len();
+        let ordered = labels.iter().map(|label| values.remove(label)).collect::<Option<Vec<Value>>>();
+        ordered.filter(|_| is_as_long).ok_or_else(|| {
+            Failure::unprocessable(format!("column `{name}` has other row labels than a column before it"))
+        })
     }
 }
 
@@ -149,6 +150,9 @@ mod tests {
         let expected = [vec![json!(1), json!("x")], vec![json!(2), json!(null)]];
         assert_eq!(rows(json!({ "a": [1, 2], "b": ["x", null] })), expected);
         assert_eq!(rows(json!({ "a": { "0": 1, "7": 2 }, "b": { "7": null, "0": "x" } })), expected);
+        let many: Map<String, Value> = (0..12).map(|row| (row.to_string(), json!(row))).collect();
+        let expected: Vec<Vec<Value>> = (0..12).map(|row| vec![json!(row)]).collect();
+        assert_eq!(rows(json!({ "a": many })), expected, "not in the order of the labels' texts");
         assert!(rows(json!({})).is_empty());
     }
 
