@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -20,8 +21,8 @@ use crate::api::problem::Problem;
 use crate::api::{backfills, training_sets};
 use crate::clock::Clock;
 use crate::kernel::definition::Source;
-use crate::kernel::time::Micros;
-use crate::registry::{self, Job, JobState, Registry};
+use crate::kernel::time::{EventTime, Micros};
+use crate::registry::{self, Job, JobFilter, JobState, Registry};
 
 pub use handle::Handle;
 pub use view::{JobList, JobView};
@@ -38,6 +39,9 @@ const RUNNING: usize = 2;
 
 /// The newest jobs, in a list.
 const LISTED: usize = 100;
+
+/// The newest jobs among which a list's are looked for.
+const SEARCHED: usize = 10_000;
 
 /// Also how long a job runs on at most after another process was asked to cancel it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -93,7 +97,7 @@ impl Jobs {
         };
         let place = self.queue.try_reserve().map_err(|_| {
             let detail = format!("{WAITING} jobs wait already: try again when some have ended");
-            Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_JOBS", detail)
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_JOBS", detail)
         })?;
         // A job whose owner holds no lease would count as left behind.
         self.registry.renew(&self.owner, registry::LEASE, &[]).await?;
@@ -165,13 +169,37 @@ impl Jobs {
         Ok(self.view(job, handle.as_ref()))
     }
 
-    async fn list(&self, kind: &str) -> Result<Vec<JobView>, registry::Error> {
-        Ok(self.views(self.registry.jobs(Some(kind), LISTED).await?.into_iter()))
+    /// The newest of a kind that the caller sees, as many as a list has.
+    async fn list(&self, kind: &str, is_seen: impl Fn(&JobView) -> bool) -> Result<Vec<JobView>, registry::Error> {
+        self.newest(JobFilter { kind: Some(kind), ..JobFilter::default() }, LISTED, is_seen).await
     }
 
-    async fn running(&self) -> Result<Vec<JobView>, registry::Error> {
-        let jobs = self.registry.jobs(None, LISTED).await?.into_iter().filter(|job| job.state == JobState::Running);
-        Ok(self.views(jobs))
+    async fn running(&self, is_seen: impl Fn(&JobView) -> bool) -> Result<Vec<JobView>, registry::Error> {
+        let running = JobFilter { state: Some(JobState::Running), ..JobFilter::default() };
+        self.newest(running, SEARCHED, is_seen).await
+    }
+
+    /// A page at a time: many that the caller does not see may stand between those that they do.
+    async fn newest(
+        &self,
+        filter: JobFilter<'_>,
+        limit: usize,
+        is_seen: impl Fn(&JobView) -> bool,
+    ) -> Result<Vec<JobView>, registry::Error> {
+        let mut found = Vec::new();
+        let mut last: Option<(EventTime, String)> = None;
+        for _ in 0..SEARCHED / LISTED {
+            let below = last.as_ref().map(|(began, id)| (*began, id.as_str()));
+            let page = self.registry.jobs(JobFilter { below, ..filter }, LISTED).await?;
+            let is_last = page.len() < LISTED;
+            last = page.last().map(|job| (job.created_at, job.id.clone()));
+            found.extend(self.views(page.into_iter()).into_iter().filter(&is_seen));
+            if is_last || found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     async fn cancel(&self, id: &str) -> Result<(), registry::Error> {
@@ -277,4 +305,50 @@ pub(super) async fn archived_until_now(state: &State, source: &Arc<Source>) -> R
     let limit = Duration::from_secs(60);
     state.archived.wait_until(source, &ends, limit).await.map_err(|error| error.to_string())?;
     state.archived.wait_for_history(source, limit).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::sqlite::SqliteRegistry;
+
+    fn job(number: usize, kind: &str, state: JobState, request: Value) -> Job {
+        Job {
+            id: format!("{kind}-{number:04}"),
+            kind: kind.to_owned(),
+            state,
+            progress: 0.0,
+            request,
+            result: None,
+            error: None,
+            created_at: EventTime::from_micros(number as i64).expect("in range"),
+            finished_at: None,
+            owner: "ada".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_runs_and_what_is_ones_own_is_listed_however_much_of_others_came_since() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let project = "shop".parse().expect("a name");
+        let registry = SqliteRegistry::open(&folder.path().join("registry.db"), &project).await.expect("opens");
+        let (jobs, _queue) = Jobs::new(Arc::new(registry), Clock::System);
+        let put = async |job: Job| jobs.registry.put_job(&job).await.expect("written");
+        put(job(0, "backfill", JobState::Running, json!({ "view": "spend" }))).await;
+        put(job(1, "training_set", JobState::Done, json!({ "service": "ours" }))).await;
+        for number in 2..=LISTED + 2 {
+            put(job(number, "training_set", JobState::Done, json!({ "service": "theirs" }))).await;
+        }
+        let ids = |views: Vec<JobView>| {
+            let id = |view: &JobView| serde_json::to_value(view).expect("plain data")["id"].clone();
+            views.iter().map(id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(jobs.running(|_| true).await.expect("answers")), ["backfill-0000"]);
+        let ours = |view: &JobView| view.service() == Some("ours");
+        assert_eq!(ids(jobs.list("training_set", ours).await.expect("answers")), ["training_set-0001"]);
+        let all = jobs.list("training_set", |_| true).await.expect("answers");
+        assert_eq!((all.len(), ids(all)[0].clone()), (LISTED, json!(format!("training_set-{:04}", LISTED + 2))));
+    }
 }

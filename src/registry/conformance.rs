@@ -8,7 +8,7 @@ use crate::kernel::definition::SourceText;
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Error, Offsets, Registry, Replay, Seed, VersionState};
+use crate::registry::{Error, JobFilter, Offsets, Registry, Replay, Seed, VersionState};
 
 pub use jobs::running_job;
 
@@ -54,7 +54,7 @@ async fn an_empty_project_has_nothing(registry: &dyn Registry) {
     assert_eq!(registry.revision_numbered(1).await.expect("answers"), None);
     assert_eq!(registry.versions().await.expect("answers"), []);
     assert_eq!(registry.job("none").await.expect("answers"), None);
-    assert_eq!(registry.jobs(None, 10).await.expect("answers"), []);
+    assert_eq!(registry.jobs(JobFilter::default(), 10).await.expect("answers"), []);
 }
 
 async fn shards_are_fixed_by_the_first_call(registry: &dyn Registry, reopened: &dyn Registry) {

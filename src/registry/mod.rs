@@ -120,6 +120,15 @@ pub struct Job {
     pub owner: String,
 }
 
+/// Which jobs are asked for; all, unless it says more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobFilter<'a> {
+    pub kind: Option<&'a str>,
+    pub state: Option<JobState>,
+    /// Those that a list has below the one that began then and has this id.
+    pub below: Option<(EventTime, &'a str)>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
     Running,
@@ -295,7 +304,7 @@ pub trait Registry: Send + Sync {
     async fn job(&self, id: &str) -> Result<Option<Job>, Error>;
 
     /// The newest first.
-    async fn jobs(&self, kind: Option<&str>, limit: usize) -> Result<Vec<Job>, Error>;
+    async fn jobs(&self, filter: JobFilter<'_>, limit: usize) -> Result<Vec<Job>, Error>;
 
     /// Asks the owner of a running job to stop it. One that has ended stays as it ended.
     async fn ask_to_stop(&self, job: &str) -> Result<(), Error>;

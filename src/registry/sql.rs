@@ -10,7 +10,7 @@ use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
 use crate::registry::{
-    Error, Job, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, Seeds, ViewVersion,
+    Error, Job, JobFilter, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, Seeds, ViewVersion,
 };
 
 use database::cells;
@@ -230,8 +230,8 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.select_job(id).await
     }
 
-    async fn jobs(&self, kind: Option<&str>, limit: usize) -> Result<Vec<Job>, Error> {
-        self.select_jobs(kind, limit).await
+    async fn jobs(&self, filter: JobFilter<'_>, limit: usize) -> Result<Vec<Job>, Error> {
+        self.select_jobs(filter, limit).await
     }
 
     async fn ask_to_stop(&self, job: &str) -> Result<(), Error> {

@@ -16,12 +16,15 @@ impl State {
 
     /// The newest first.
     pub(in crate::api) async fn jobs(&self, kind: &str, caller: &Caller) -> Result<JobList, Problem> {
-        Ok(JobList { jobs: self.seen_by(caller, self.jobs.list(kind).await?) })
+        let catalogue = self.catalogues.current();
+        let is_seen = |job: &JobView| caller.require_job(&catalogue.served, job).is_ok();
+        Ok(JobList { jobs: self.jobs.list(kind, is_seen).await? })
     }
 
-    /// Those of the newest that run or wait, of all kinds.
+    /// Those that run or wait, of all kinds.
     pub(in crate::api) async fn running_jobs(&self, caller: &Caller) -> Result<Vec<JobView>, registry::Error> {
-        Ok(self.seen_by(caller, self.jobs.running().await?))
+        let catalogue = self.catalogues.current();
+        self.jobs.running(|job| caller.require_job(&catalogue.served, job).is_ok()).await
     }
 
     /// Asks a running job to stop; one that has ended stays as it ended.
@@ -29,11 +32,5 @@ impl State {
         let job = self.job(kind, id, caller).await?;
         self.jobs.cancel(id).await?;
         Ok(job)
-    }
-
-    fn seen_by(&self, caller: &Caller, mut jobs: Vec<JobView>) -> Vec<JobView> {
-        let catalogue = self.catalogues.current();
-        jobs.retain(|job| caller.require_job(&catalogue.served, job).is_ok());
-        jobs
     }
 }

@@ -16,7 +16,7 @@ use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Folder, Span};
 use crate::online::Memory;
 use crate::registry::sqlite::SqliteRegistry;
-use crate::registry::{Job, catalogue};
+use crate::registry::{Job, JobFilter, catalogue};
 
 const SHOP: &str = "
 kind: entity
@@ -96,7 +96,7 @@ impl Shop {
     }
 
     async fn jobs(&self) -> Vec<Job> {
-        self.seeder.registry.jobs(None, 1_000).await.expect("answers")
+        self.seeder.registry.jobs(JobFilter::default(), 1_000).await.expect("answers")
     }
 
     /// Of the one seeding that there is.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::at;
 use crate::kernel::time::Micros;
-use crate::registry::{Job, JobState, Registry};
+use crate::registry::{Job, JobFilter, JobState, Registry};
 
 pub async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
     let job = |id: &str, kind: &str, created: i64| Job {
@@ -29,13 +29,19 @@ pub async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
         registry.put_job(&done).await.expect("written");
     }
     assert_eq!(registry.job("a").await.expect("answers"), Some(done));
-    let ids = async |kind, limit| -> String {
-        registry.jobs(kind, limit).await.expect("answers").iter().map(|job| job.id.as_str()).collect()
+    let ids = async |filter, limit| -> String {
+        registry.jobs(filter, limit).await.expect("answers").iter().map(|job| job.id.as_str()).collect()
     };
-    assert_eq!(ids(None, 10).await, "cba");
-    assert_eq!(ids(Some("backfill"), 10).await, "ca");
-    assert_eq!(ids(None, 2).await, "cb");
-    assert_eq!(ids(Some("other"), 10).await, "");
+    let (all, of_kind) = (JobFilter::default(), |kind| JobFilter { kind: Some(kind), ..JobFilter::default() });
+    assert_eq!(ids(all, 10).await, "cba");
+    assert_eq!(ids(of_kind("backfill"), 10).await, "ca");
+    assert_eq!(ids(all, 2).await, "cb");
+    assert_eq!(ids(of_kind("other"), 10).await, "");
+    let running = JobFilter { state: Some(JobState::Running), ..all };
+    assert_eq!(ids(running, 10).await, "cb");
+    let below_b = Some((registry.job("b").await.expect("answers").expect("known").created_at, "b"));
+    assert_eq!(ids(JobFilter { below: below_b, ..all }, 10).await, "a");
+    assert_eq!(ids(JobFilter { below: below_b, ..running }, 10).await, "");
 }
 
 pub async fn a_job_is_left_behind_when_the_lease_of_its_owner_has_run_out(registry: &dyn Registry) {

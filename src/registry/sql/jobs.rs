@@ -3,7 +3,7 @@
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Cell, Database, Row, cells};
-use crate::registry::{Error, Job, JobState};
+use crate::registry::{Error, Job, JobFilter, JobState};
 
 const STATES: [JobState; 4] = [JobState::Running, JobState::Done, JobState::Failed, JobState::Cancelled];
 
@@ -55,12 +55,16 @@ impl<D: Database> SqlRegistry<D> {
         rows.first().map(|row| self.job_of(row)).transpose()
     }
 
-    pub(super) async fn select_jobs(&self, kind: Option<&str>, limit: usize) -> Result<Vec<Job>, Error> {
+    pub(super) async fn select_jobs(&self, filter: JobFilter<'_>, limit: usize) -> Result<Vec<Job>, Error> {
         let rows = "SELECT id, kind, state, progress, request, result, error, created_at, finished_at, owner
-             FROM job WHERE project = $1 AND ($2 IS NULL OR kind = $2)
-             ORDER BY created_at DESC, id DESC LIMIT $3";
+             FROM job WHERE project = $1 AND ($2 IS NULL OR kind = $2) AND ($3 IS NULL OR state = $3)
+                 AND (created_at < $4 OR (created_at = $4 AND id < $5))
+             ORDER BY created_at DESC, id DESC LIMIT $6";
+        let JobFilter { kind, state, below } = filter;
+        let (began, id) = below.map_or((i64::MAX, ""), |(began, id)| (began.micros(), id));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.database.run(rows, cells![self.project(), kind, limit]).await?;
+        let cells = cells![self.project(), kind, state.map(JobState::as_str), began, id, limit];
+        let rows = self.database.run(rows, cells).await?;
         rows.iter().map(|row| self.job_of(row)).collect()
     }
 
