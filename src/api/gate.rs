@@ -78,7 +78,10 @@ impl Gate {
             ("500", "A mistake in Freshet itself, or what it keeps does not read"),
             ("503", "Too much is asked at once, it took too long, or a server is away"),
         ];
-        let of_a_body = [("408", "The body came too slowly"), ("413", "The body is too large")];
+        let of_a_body = [
+            ("408", "The body came too slowly"),
+            ("413", "The body is larger than `max_body_mb`, 16 MB unless it is set"),
+        ];
         let of_a_body = of_a_body.into_iter().filter(|_| operation.request_body.is_some());
         for (status, description) in of_any.into_iter().chain(of_a_body) {
             // What a call says itself of a status holds too, and is more precise.

@@ -213,7 +213,8 @@ impl From<JsonRejection> for Problem {
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Problem {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = "the body is larger than this call takes: send it in parts; see /docs for how much it takes";
+            let detail = "the body is larger than `max_body_mb` of the service, or, of a training set, than 256 MB: send \
+                          it in parts, or have `spine` name a file of the service";
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
         }
         if is_caused_by::<TimeoutError>(&rejection) {

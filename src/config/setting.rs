@@ -64,7 +64,11 @@ pub(super) const SETTINGS: [(&str, &str, &str); 39] = [
     ("redis_wait", "0", "replicas that have to acknowledge a flush"),
     ("redis_wait_ms", "100", "how long a flush waits for them"),
     ("registry", "", "URL of the registry, `postgres://`; empty: SQLite in `data_dir`"),
-    ("registry_poll_ms", "500", "how often the registry is asked for what other processes applied"),
+    (
+        "registry_poll_ms",
+        "500",
+        "how often the registry is asked for what other processes applied: twice a second at the least",
+    ),
     ("rollback_window", "24h", "how long a version that was replaced is written on, so that a rollback finds it"),
     (
         "offline",
