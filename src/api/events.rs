@@ -17,6 +17,7 @@ use crate::api::problem::Problem;
 use crate::event_log::NewRecord;
 use crate::kernel::definition::Source;
 use crate::kernel::event::{self, Envelope, RawRecord};
+use crate::kernel::key::Origin;
 use crate::kernel::time::EventTime;
 use crate::registry::access::Scope;
 
@@ -83,8 +84,8 @@ pub(super) async fn ingest(
     // An array is a wrong event where each line is one.
     let events = if is_ndjson(&headers) { lines(&body) } else { split(&body)? };
     if events.len() > state.limits.events {
-        let detail = format_args!("{} events in one call, and at most {} are taken", events.len(), state.limits.events)
-            .to_string();
+        let (found, most) = (events.len(), state.limits.events);
+        let detail = format_args!("{found} events in one call, and at most {most} are taken");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_EVENTS", detail));
     }
     if query.replay {
@@ -150,8 +151,8 @@ pub fn accept(source: &Source, events: Vec<Bytes>, stamping: Stamping) -> (Vec<N
 /// Where in the call the event stood: its provisional offset.
 fn index_of(envelope: &Envelope) -> usize {
     match envelope.origin {
-        crate::kernel::key::Origin::Log { offset, .. } => offset as usize,
-        crate::kernel::key::Origin::History { .. } => unreachable!("records were given as of the log"),
+        Origin::Log { offset, .. } => offset as usize,
+        Origin::History { .. } => unreachable!("records were given as of the log"),
     }
 }
 

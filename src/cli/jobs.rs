@@ -42,11 +42,11 @@ enum Action {
     },
 }
 
-/// Where each kind of job is served.
-const RESOURCES: [&str; 3] = ["training-sets", "backfills", SEEDS];
+/// How ids of each kind of job begin, and where they are served.
+const KINDS: [(&str, &str); 3] = [("training_set-", "training-sets"), ("backfill-", "backfills"), SEED];
 
-/// What workers write by themselves, and would begin anew.
-const SEEDS: &str = "seeds";
+/// What workers begin by themselves, and would begin anew.
+const SEED: (&str, &str) = ("seed-", "seeds");
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.action {
@@ -63,7 +63,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Action::Cancel { id, common } => {
             let path = path(&id)?;
-            if path.contains(SEEDS) {
+            if id.starts_with(SEED.0) {
                 bail!(
                     "`{id}` brings the history of a view to the online store, and would be begun anew: `freshet rebuild \
                      --stop` gives up a rebuild, an apply without the view its first version"
@@ -76,11 +76,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where a job is: its id begins with its kind.
 fn path(id: &str) -> anyhow::Result<String> {
-    let resource =
-        RESOURCES.into_iter().find(|resource| id.replace('_', "-").starts_with(resource.trim_end_matches('s')));
-    let Some(resource) = resource else {
+    let Some((_, resource)) = KINDS.into_iter().find(|(beginning, _)| id.starts_with(beginning)) else {
         bail!("no job is called `{id}`: `freshet jobs list` shows what there is");
     };
     Ok(format!("/v1/{resource}/{id}"))
@@ -88,7 +85,7 @@ fn path(id: &str) -> anyhow::Result<String> {
 
 async fn all(client: &Client) -> anyhow::Result<Vec<Value>> {
     let mut jobs = Vec::new();
-    for resource in RESOURCES {
+    for (_, resource) in KINDS {
         let answer = client.get(&format!("/v1/{resource}"), &[]).await?;
         jobs.extend(answer["jobs"].as_array().into_iter().flatten().cloned());
     }
@@ -112,5 +109,6 @@ mod tests {
         assert_eq!(of("backfill-6a1f-0").as_deref(), Some("/v1/backfills/backfill-6a1f-0"));
         assert_eq!(of("seed-6a1f-0").as_deref(), Some("/v1/seeds/seed-6a1f-0"));
         assert_eq!(of("6a1f-0"), None);
+        assert_eq!(of("seedling-6a1f-0"), None);
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::kernel::plan::{Plan, diff};
+use crate::kernel::time::EventTime;
 use crate::registry::catalogue::compile;
 use crate::registry::{Error, Registry, Revision, Rollback};
 
@@ -34,7 +35,7 @@ pub(super) async fn of(registry: &dyn Registry, limit: usize) -> Result<History,
     Ok(History { entries: entries.into_iter().map(|(_, entry)| entry).collect() })
 }
 
-type Dated = (crate::kernel::time::EventTime, Entry);
+type Dated = (EventTime, Entry);
 
 async fn applied(registry: &dyn Registry, limit: usize) -> Result<Vec<Dated>, Error> {
     let mut entries = Vec::new();

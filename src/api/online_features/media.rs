@@ -37,11 +37,8 @@ impl<S: Sync> FromRequestParts<S> for Media {
             Some(JSON) => Ok(Media::Json),
             Some(_) => Ok(Media::Arrow),
             None => {
-                let detail = format_args!(
-                    "a lookup is answered as {JSON} or {}, and `{all}` accepts neither",
-                    table::MEDIA_TYPE
-                )
-                .to_string();
+                let arrow = table::MEDIA_TYPE;
+                let detail = format_args!("a lookup is answered as {JSON} or {arrow}, and `{all}` accepts neither");
                 Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", detail))
             }
         }
