@@ -1,10 +1,10 @@
-//! Requests that nobody meant are answered as the caller's mistakes.
+//! Requests that nobody meant are answered as the caller's mistakes, and so are the jobs that some of them begin.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{changed, definitions, events};
 use crate::kernel_property::seeds;
-use crate::service::{SHOP, Service};
+use crate::service::{SHOP, Service, until};
 
 const CASES: u64 = 1_500;
 
@@ -22,12 +22,15 @@ fn corpus() -> Vec<Vec<u8>> {
         r#"{"feature_view_name":"activity","df":{"id":["w1"],"at":["2026-01-01T10:00:00Z"],"user_id":["u1"]}}"#,
         r#"{"view":"activity"}"#,
         "user_id,event_timestamp,label\nu1,2026-01-01T13:00:00Z,1\nu2,2026-01-01T14:00:00Z,0\n",
+        r#"[{"user_id":"u1","event_timestamp":"2026-01-01T13:00:00Z","label":1},{"user_id":"u2","event_timestamp":1767276000000}]"#,
+        "u1",
+        "labels.csv",
     ];
     let bodies = bodies.iter().map(|body| body.as_bytes().to_vec());
     bodies.chain(events::corpus()).chain(definitions::corpus()).collect()
 }
 
-const CALLS: [(&str, &str); 19] = [
+const CALLS: [(&str, &str); 23] = [
     ("POST", "/v1/online-features"),
     ("POST", "/v1/sources/clicks/events"),
     ("POST", "/v1/sources/clicks/events?replay=true"),
@@ -37,6 +40,10 @@ const CALLS: [(&str, &str); 19] = [
     ("POST", "/v1/rollbacks"),
     ("POST", "/v1/training-sets?service=shelf"),
     ("POST", "/v1/training-sets?service=recommender&knowledge=event_time"),
+    ("POST", "/v1/training-sets?service=recommender&spine="),
+    ("POST", "/v1/training-sets?again="),
+    ("GET", "/v1/explain/recommender?user_id="),
+    ("GET", "/v1/explain/"),
     ("POST", "/v1/rebuilds"),
     ("POST", "/v1/backfills"),
     ("POST", "/v1/keys"),
@@ -75,8 +82,25 @@ async fn requests_that_nobody_meant_are_the_callers_mistakes() {
             assert!(again.status < 500, "{said}\n{again}");
         }
     }
-    assert_eq!(shop.api.get("/healthz").await.status, 200);
+    let keys = shop.api.get("/v1/keys").await;
+    assert_eq!(keys.json()["keys"], json!([]), "with a key every later call was a 401");
+    let jobs = ended(&shop).await;
+    let is_ours =
+        |job: &&Value| job["error"].as_str().is_some_and(|error| error.contains("a mistake in Freshet itself"));
+    assert_eq!(jobs.iter().filter(is_ours).collect::<Vec<_>>(), [&Value::Null; 0]);
+    assert!(!jobs.is_empty(), "none was begun");
     shop.stop().await;
+}
+
+/// The newest jobs that callers begin, once none of them runs or waits.
+async fn ended(shop: &Service) -> Vec<Value> {
+    let mut ended = Vec::new();
+    for path in ["/v1/training-sets", "/v1/backfills"] {
+        let are_done = |jobs: &Vec<Value>| jobs.iter().all(|job| job["state"] != "running");
+        let listed = async || shop.api.get(path).await.json()["jobs"].as_array().expect("a list").clone();
+        ended.extend(until("the jobs have ended", async || Some(listed().await).filter(are_done)).await);
+    }
+    ended
 }
 
 #[derive(PartialEq)]

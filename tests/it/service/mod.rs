@@ -134,7 +134,7 @@ fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
 }
 
 /// Asks again until there is an answer; half a minute is for machines that are busy otherwise.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..1_500 {
         if let Some(answer) = ask().await {
             return answer;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::until;
 use crate::process::{Process, Ran, freshet, run};
 
@@ -18,6 +20,13 @@ async fn run_in(folder: &Path, url: &str, arguments: &[&str]) -> Ran {
     run(command).await
 }
 
+/// What `get` says of the events of a day; `None` where it fails.
+fn events_24h(answer: &Ran) -> Option<i64> {
+    let answer: Value = serde_json::from_str(&answer.stdout).ok()?;
+    let mut columns = answer["columns"].as_array()?.iter();
+    columns.find(|column| column["name"] == "user_activity:events_24h")?["values"][0].as_i64()
+}
+
 #[tokio::test]
 async fn a_starter_project_does_what_its_page_says() {
     let parent = tempfile::tempdir().expect("a folder");
@@ -31,17 +40,17 @@ async fn a_starter_project_does_what_its_page_says() {
     for command in commands(&page) {
         if command[0] == "get" {
             // A script is faster than a person: the events may not be folded yet.
-            let seen = async || Some(run_in(&folder, &url, &command).await.stdout).filter(|said| said.contains("16"));
-            said += &until("the events of u1 are seen", seen).await;
-        } else {
-            said += &run_in(&folder, &url, &command).await.done();
+            let as_json = [&command[..], &["--output", "json"]].concat();
+            let seen = async || (events_24h(&run_in(&folder, &url, &as_json).await) == Some(16)).then_some(());
+            until("the events of u1 are seen", seen).await;
         }
+        said += &run_in(&folder, &url, &command).await.done();
     }
     for expected in [
         "1 file without a mistake",
         "+ feature view `user_spend`: new",
         "applied as revision 1",
-        "48",
+        "48 events accepted, 0 rejected",
         "shop_events → user_spend → recommender",
         "0 different",
     ] {
