@@ -88,7 +88,7 @@ async fn a_call_that_takes_too_long_is_given_up() {
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
-    let shop = Service::shop_with(&[("idle_timeout_ms", "100")]).await;
+    let shop = Service::shop_with(&[("idle_timeout_ms", "1000")]).await;
     let silent = connect(&shop).await;
     let mut begun = connect(&shop).await;
     begun.write_all(b"GET /healthz HTTP/1.1\r\nhost").await.expect("sent");
