@@ -182,7 +182,9 @@ async fn two_members_share_and_the_one_that_leaves_hands_over_at_once() {
     let mut second = Held::join(&other, &topic).await;
     share(&mut first, &mut second, 2).await;
     assert_eq!(&first.partitions | &second.partitions, at(&topic, 0..4));
-    assert!(first.is_member().await && second.is_member().await);
+    // Who has not heard yet of the generation that has just begun is none for a moment.
+    let both_are = async { while !(first.is_member().await && second.is_member().await) {} };
+    timeout(Duration::from_secs(60), both_are).await.expect("both are members");
 
     // Its session lasts longer than anybody waits for this test: it is the farewell that frees the partitions.
     first.consumer.leave().await;

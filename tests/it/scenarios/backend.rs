@@ -127,7 +127,7 @@ impl Backend {
     /// A connection that ends lets go of its service a moment after the service has stopped.
     async fn embedded_log(&self) -> Arc<dyn EventLog> {
         for _ in 0..200 {
-            match EmbeddedLog::open(&self.folder.path().join("log")) {
+            match EmbeddedLog::open(&self.folder.path().join("data/log")) {
                 Err(event_log::Error::InUse { .. }) => sleep(Duration::from_millis(50)).await,
                 opened => return Arc::new(opened.expect("opens")),
             }
