@@ -174,8 +174,8 @@ pub struct Replay {
     pub source: Name,
     /// The mark of the schema that they were decoded by.
     pub decoding: Fingerprint,
-    /// For each partition, history's among them, the offset that they are below.
-    pub ends: BTreeMap<u32, u64>,
+    /// Of each partition, history's among them, the offset that they are below.
+    pub ends: Offsets,
     pub at: EventTime,
     pub by: String,
 }

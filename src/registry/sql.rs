@@ -19,6 +19,7 @@ pub use database::{Cell, Database, Row, Transaction};
 mod access;
 mod database;
 mod jobs;
+mod offsets;
 mod replays;
 mod rollbacks;
 mod seeds;

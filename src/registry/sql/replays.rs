@@ -1,25 +1,23 @@
 //! Dead letters that were decoded again.
 
-use std::collections::BTreeMap;
-
 use crate::kernel::name::Name;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::EventTime;
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Database, Row, cells};
-use crate::registry::{Error, Replay};
+use crate::registry::sql::offsets::{offsets_of, text_of};
+use crate::registry::{Error, Offsets, Replay};
 
 impl<D: Database> SqlRegistry<D> {
     pub(super) async fn write_replay(&self, replay: &Replay) -> Result<(), Error> {
         let written = "INSERT INTO replay (project, source, decoding, ends, at, who) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (project, source, decoding) DO UPDATE SET
                  ends = excluded.ends, at = excluded.at, who = excluded.who";
-        let ends: Vec<String> = replay.ends.iter().map(|(partition, end)| format!("{partition}:{end}")).collect();
         let cells = cells![
             self.project(),
             replay.source.as_str(),
             replay.decoding.to_string().as_str(),
-            ends.join(",").as_str(),
+            text_of(&replay.ends).as_str(),
             replay.at.micros(),
             replay.by.as_str()
         ];
@@ -43,16 +41,10 @@ impl<D: Database> SqlRegistry<D> {
     }
 }
 
-/// `0:7,1:9`. Earlier releases wrote the offsets alone, from partition 0 on.
-fn ends_of(text: &str) -> Option<BTreeMap<u32, u64>> {
-    let end = |(index, item): (usize, &str)| {
-        let (partition, end) = match item.split_once(':') {
-            Some((partition, end)) => (partition.parse().ok()?, end),
-            None => (index as u32, item),
-        };
-        Some((partition, end.parse().ok()?))
-    };
-    text.split(',').filter(|item| !item.is_empty()).enumerate().map(end).collect()
+/// Earlier releases wrote the offsets alone, from partition 0 on.
+fn ends_of(text: &str) -> Option<Offsets> {
+    let alone = || (0..).zip(text.split(',')).map(|(partition, end)| Some((partition, end.parse().ok()?))).collect();
+    offsets_of(text).or_else(alone)
 }
 
 #[cfg(test)]
@@ -61,9 +53,9 @@ mod tests {
 
     #[test]
     fn ends_are_read_as_this_release_and_earlier_ones_wrote_them() {
-        assert_eq!(ends_of("0:7,4294967295:3"), Some(BTreeMap::from([(0, 7), (u32::MAX, 3)])));
-        assert_eq!(ends_of("7,0"), Some(BTreeMap::from([(0, 7), (1, 0)])));
-        assert_eq!(ends_of(""), Some(BTreeMap::new()));
+        assert_eq!(ends_of("0:7,4294967295:3"), Some(Offsets::from([(0, 7), (u32::MAX, 3)])));
+        assert_eq!(ends_of("7,0"), Some(Offsets::from([(0, 7), (1, 0)])));
+        assert_eq!(ends_of(""), Some(Offsets::new()));
         assert_eq!(ends_of("0:x"), None);
     }
 }

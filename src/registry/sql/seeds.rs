@@ -3,6 +3,7 @@
 use crate::kernel::plan::Fingerprint;
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Database, Row, Transaction, cells};
+use crate::registry::sql::offsets::{offsets_of, text_of};
 use crate::registry::{Error, Offsets, Seed, Seeds};
 
 impl<D: Database> SqlRegistry<D> {
@@ -70,16 +71,6 @@ impl<D: Database> SqlRegistry<D> {
     }
 
     fn cut_of(&self, text: &str) -> Result<Offsets, Error> {
-        let place = |text: &str| {
-            let (partition, offset) = text.split_once(':')?;
-            Some((partition.parse().ok()?, offset.parse().ok()?))
-        };
-        let cut = |text: &str| text.split(',').filter(|it| !it.is_empty()).map(place).collect();
-        self.read("list of partitions and offsets", text, cut)
+        self.read("list of partitions and offsets", text, offsets_of)
     }
-}
-
-fn text_of(cut: &Offsets) -> String {
-    let places: Vec<String> = cut.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
-    places.join(",")
 }
