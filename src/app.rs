@@ -49,6 +49,8 @@ mod promote;
 mod retire;
 mod seed;
 mod server;
+#[cfg(test)]
+mod shop;
 mod tls;
 mod waiting;
 

@@ -4,32 +4,14 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::app::shop;
 use crate::event_log::NewRecord;
 use crate::event_log::embedded::EmbeddedLog;
-use crate::kernel::definition::SourceText;
 use crate::kernel::key::Shard;
 use crate::kernel::time::EventTime;
 use crate::offline::Folder;
 use crate::online::{Advance, Applied, Claim, Memory, Nonce};
-use crate::registry::sqlite::SqliteRegistry;
-use crate::registry::{Offsets, catalogue};
-
-const SHOP: &str = "
-kind: entity
-name: user
-keys: [{ name: user_id, type: string }]
----
-kind: source
-name: buys
-event_time: { field: at, unit: s }
-schema: { version: 1, fields: [{ name: at, type: timestamp, required: true }, { name: user_id, type: string }] }
----
-kind: feature_view
-name: tally
-entity: user
-source: buys
-features: [{ name: buys, aggregate: count }]
-";
+use crate::registry::Offsets;
 
 const SHARDS: u16 = 4;
 const WRITER: Nonce = Nonce(1);
@@ -44,13 +26,7 @@ struct Build {
 impl Build {
     async fn of(records: usize) -> Build {
         let folder = tempfile::tempdir().expect("a folder");
-        let project = "shop".parse().expect("a name");
-        let registry = SqliteRegistry::open(&folder.path().join("registry.db"), &project).await.expect("opens");
-        let shop = [SourceText { path: "shop.yaml".to_owned(), text: SHOP.to_owned() }];
-        let catalogues = Catalogues::load(&registry).await.expect("loads");
-        let planned = catalogue::plan(&catalogues.current(), &shop).expect("no mistakes");
-        catalogue::apply(&registry, &planned, 0, &shop, "ada", now()).await.expect("applies");
-        catalogues.refresh(&registry).await.expect("refreshes");
+        let (registry, catalogues) = shop::applied(folder.path(), now()).await;
         let version = catalogues.current().plan.views[0].fingerprint;
         registry.begin_seed(version, 0, &Offsets::new()).await.expect("decided");
         registry.end_seed(version, 0).await.expect("noted");
@@ -60,7 +36,7 @@ impl Build {
             log: Arc::new(EmbeddedLog::open(&folder.path().join("log")).expect("opens")),
             online: Arc::new(Memory::new(SHARDS)),
             registry: Arc::new(registry),
-            folder: Folder::on_disk(folder.path(), &project),
+            folder: Folder::on_disk(folder.path(), &shop::project()),
         };
         backends.log.create_topic("buys", 1).await.expect("created");
         let claims = [Claim { version: view.rows, partition: 0, initial: 0 }];

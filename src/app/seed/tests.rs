@@ -8,32 +8,14 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::app::shop;
 use crate::event_log::conformance::held_from;
 use crate::event_log::embedded::EmbeddedLog;
 use crate::event_log::{Consumer, NewRecord};
-use crate::kernel::definition::SourceText;
 use crate::kernel::time::{EventTime, Micros};
 use crate::offline::{Folder, Span};
 use crate::online::Memory;
-use crate::registry::sqlite::SqliteRegistry;
-use crate::registry::{Job, JobFilter, catalogue};
-
-const SHOP: &str = "
-kind: entity
-name: user
-keys: [{ name: user_id, type: string }]
----
-kind: source
-name: buys
-event_time: { field: at, unit: s }
-schema: { version: 1, fields: [{ name: at, type: timestamp, required: true }, { name: user_id, type: string }] }
----
-kind: feature_view
-name: tally
-entity: user
-source: buys
-features: [{ name: buys, aggregate: count }]
-";
+use crate::registry::{Job, JobFilter};
 
 const RECORDS: u64 = 300;
 const BEGIN: i64 = 1_700_000_000;
@@ -48,15 +30,9 @@ impl Shop {
     /// Up to where the archive gives the rows is decided.
     async fn decided() -> Shop {
         let folder = tempfile::tempdir().expect("a folder");
-        let project = "shop".parse().expect("a name");
-        let registry = SqliteRegistry::open(&folder.path().join("registry.db"), &project).await.expect("opens");
-        let shop = [SourceText { path: "shop.yaml".to_owned(), text: SHOP.to_owned() }];
-        let catalogues = Catalogues::load(&registry).await.expect("loads");
-        let planned = catalogue::plan(&catalogues.current(), &shop).expect("no mistakes");
-        catalogue::apply(&registry, &planned, 0, &shop, "ada", at(0)).await.expect("applies");
-        catalogues.refresh(&registry).await.expect("refreshes");
+        let (registry, catalogues) = shop::applied(folder.path(), at(0)).await;
         let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(&folder.path().join("log")).expect("opens"));
-        let archive = Archive::new(Folder::on_disk(folder.path(), &project));
+        let archive = Archive::new(Folder::on_disk(folder.path(), &shop::project()));
         fill(&*log, &archive, &catalogues).await;
         let seeder = Seeder {
             log: log.clone(),
