@@ -157,9 +157,7 @@ impl From<event_log::Error> for Problem {
     fn from(error: event_log::Error) -> Problem {
         match &error {
             event_log::Error::Refused { .. } => Problem::new(StatusCode::CONFLICT, "TOPIC_REFUSED", error),
-            // Somebody makes it anew, or applies once more.
-            event_log::Error::UnknownTopic(_) => Problem::unavailable("LOG_UNAVAILABLE", error),
-            _ if error.is_transient() => Problem::unavailable("LOG_UNAVAILABLE", error),
+            _ if error.may_pass() => Problem::unavailable("LOG_UNAVAILABLE", error),
             _ => Problem::internal(&error),
         }
     }

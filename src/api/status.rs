@@ -109,11 +109,11 @@ pub(super) async fn status(Shared(state): Shared<State>, caller: Caller) -> Json
     // At once: each may have to wait for the same server, which is away.
     let told = join_all(sources.clone().map(|source| partitions_of(&state, &catalogue, &progress, source))).await;
     let mut missing = Missing::default();
-    let partitions = told.into_iter().flat_map(|(partitions, of_source)| {
-        missing.0.extend(of_source.0);
-        partitions
-    });
-    let partitions = partitions.collect();
+    let mut partitions = Vec::new();
+    for (of_source, unknown) in told {
+        partitions.extend(of_source);
+        missing.0.extend(unknown.0);
+    }
     let jobs = missing.unless(state.running_jobs(&caller).await);
     let mut views = Vec::with_capacity(catalogue.versions.len());
     for version in &catalogue.versions {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::error::Error;
 use crate::clock::Clock;
 use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
@@ -57,14 +58,6 @@ struct Remover {
     online: Arc<dyn OnlineStore>,
     /// When the rows of a generation were removed, for those that the registry is still to forget.
     removed: BTreeMap<(Fingerprint, u32), EventTime>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
-    #[error(transparent)]
-    Online(#[from] online::Error),
 }
 
 impl Remover {

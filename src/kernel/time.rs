@@ -36,7 +36,8 @@ impl EventTime {
         EventTime::of_nanos(civil.duration_since(EPOCH).as_nanos())
     }
 
-    fn of_nanos(nanos: i128) -> Option<EventTime> {
+    /// Of nanoseconds since 1970, floored to the microsecond; `None` outside the years 0001 to 9999.
+    pub fn of_nanos(nanos: i128) -> Option<EventTime> {
         i64::try_from(nanos.div_euclid(1_000)).ok().and_then(EventTime::from_micros)
     }
 

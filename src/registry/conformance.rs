@@ -289,7 +289,6 @@ async fn projects_do_not_see_each_other(one: &dyn Registry, another: &dyn Regist
     assert_eq!(another.shards(16).await.expect("answers"), 16);
 }
 
-/// A backfill that `owner` began.
 type Row = (String, u64, VersionState, u64);
 
 fn row(view: &str, fingerprint: u64, state: VersionState, revision: u64) -> Row {

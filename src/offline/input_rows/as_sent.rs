@@ -169,6 +169,5 @@ fn time(nanos: i128, unit: TimeFormat) -> String {
 
 /// Of one out of range a text that is no time.
 fn rfc3339(nanos: i128) -> String {
-    let micros = i64::try_from(nanos.div_euclid(1_000)).ok().and_then(EventTime::from_micros);
-    micros.map_or_else(|| format!("{nanos} ns since 1970"), |time| time.to_string())
+    EventTime::of_nanos(nanos).map_or_else(|| format!("{nanos} ns since 1970"), |time| time.to_string())
 }

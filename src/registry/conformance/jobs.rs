@@ -131,6 +131,7 @@ async fn renew(registry: &dyn Registry, owner: &str, lease: Micros) {
     registry.renew(owner, lease, &[]).await.expect("renewed");
 }
 
+/// A backfill that `owner` began.
 pub fn running_job(id: &str, owner: &str) -> Job {
     Job {
         id: id.to_owned(),
