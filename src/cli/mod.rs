@@ -1,6 +1,10 @@
 //! The command line: a file for each command. A command parses, calls the service (or, with `--local`, a service
 //! in its own process), and prints. Exit code 0: done, 1: failed, 2: wrong use.
 
+// First, for its macros are for all that follow.
+#[macro_use]
+mod stdout;
+
 mod apply;
 mod changes;
 mod client;

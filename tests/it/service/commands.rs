@@ -2,6 +2,7 @@
 //! how it ends where it is called in a wrong way.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -402,4 +403,14 @@ async fn ingest_names_what_is_rejected_and_takes_the_rest() {
     )
     .await;
     shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_listens_to_any_more_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = freshet(["schema"]);
+    let ended = tokio::task::spawn_blocking(move || command.stdout(writer).stderr(Stdio::piped()).output());
+    let ended = ended.await.expect("it does not panic").expect("the program was built");
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(141), &b""[..]));
 }
