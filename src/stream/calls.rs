@@ -29,12 +29,17 @@ pub(super) async fn join(
 pub(super) async fn assigned(
     log: Arc<dyn EventLog>,
     assigned: Vec<TopicPartition>,
-    backoff: Backoff,
+    mut backoff: Backoff,
 ) -> Result<Signal, Error> {
-    let topics = assigned.iter().map(|partition| partition.topic.clone()).collect();
-    let mut bounds = bounds(&*log, topics, backoff).await?;
-    bounds.retain(|bounds| assigned.contains(&bounds.partition));
-    Ok(Signal::Assigned(bounds))
+    let topics: BTreeSet<&str> = assigned.iter().map(|partition| partition.topic.as_str()).collect();
+    let look = || async {
+        let mut all = Vec::new();
+        for topic in &topics {
+            all.extend(bounds_of(&*log, topic).await?);
+        }
+        assigned.iter().map(|place| among(&all, place)).collect()
+    };
+    Ok(Signal::Assigned(backoff.until_done(look).await?))
 }
 
 pub(super) async fn versions(
@@ -58,11 +63,16 @@ pub(super) async fn looked(
 ) -> Result<Signal, Error> {
     let look = || async {
         let all = bounds_of(&*log, &at.topic).await?;
-        let found = all.into_iter().find(|bounds| bounds.partition == at);
-        // Whoever was asked may not know the partition yet.
-        found.ok_or_else(|| event_log::Error::UnknownTopic(at.topic.clone()))
+        among(&all, &at)
     };
     Ok(Signal::Looked { ticket, held: backoff.until_done(look).await?.held })
+}
+
+/// Of one that was added a moment ago, whoever was asked may not know yet.
+fn among(all: &[Bounds], place: &TopicPartition) -> Result<Bounds, event_log::Error> {
+    let found = all.iter().find(|bounds| bounds.partition == *place);
+    let unknown = || format!("partition {} of topic `{}` is not known everywhere yet", place.partition, place.topic);
+    found.cloned().ok_or_else(|| event_log::Error::Unavailable(unknown()))
 }
 
 /// Each attempt draws a nonce of its own: one whose answer was lost may still arrive, and must then fence us off.

@@ -1,12 +1,14 @@
 //! The stream's shell on a log on disk and a store in memory: what is written is caught up, taken up and let go.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freshet::clock::Clock;
 use freshet::event_log::embedded::EmbeddedLog;
-use freshet::event_log::{EventLog, NewRecord};
+use freshet::event_log::{self, Consumer, EventLog, NewRecord};
 use freshet::kernel::definition::{SourceText, parse};
 use freshet::kernel::key::{EntityKey, Shard};
 use freshet::kernel::plan::{Fingerprint, ViewPlan, compile};
@@ -16,6 +18,7 @@ use freshet::online::{
 };
 use freshet::stream::{Options, Progress, Settings, run};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 pub const SHARDS: u16 = 4;
 pub const PARTITIONS: u32 = 2;
@@ -110,6 +113,60 @@ async fn a_topic_that_is_missing_holds_up_the_others_until_it_is_no_longer_read(
         progress.changed().await.expect("the stream runs");
         versions.send_replace(views[..1].to_vec());
         caught_up(&mut progress, views[0].fingerprint).await;
+        stop.send(()).expect("the stream runs");
+    };
+    let (result, ()) = tokio::join!(running, using);
+    result.expect("nothing fails");
+}
+
+/// A log of which those who are asked hear of the last partition later than those who assign it.
+struct Lagging {
+    log: EmbeddedLog,
+    looks: AtomicUsize,
+}
+
+#[async_trait]
+impl EventLog for Lagging {
+    async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), event_log::Error> {
+        self.log.create_topic(topic, partitions).await
+    }
+
+    async fn bounds(&self, topic: &str) -> Result<Vec<Range<u64>>, event_log::Error> {
+        let mut bounds = self.log.bounds(topic).await?;
+        if self.looks.fetch_add(1, Ordering::SeqCst) < 3 {
+            bounds.pop();
+        }
+        Ok(bounds)
+    }
+
+    async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<(u32, u64)>, event_log::Error> {
+        self.log.append(topic, records).await
+    }
+
+    async fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn Consumer>, event_log::Error> {
+        self.log.consumer(group, topics).await
+    }
+
+    async fn takes_replay(&self, topic: &str) -> Result<(), event_log::Error> {
+        self.log.takes_replay(topic).await
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_assigned_before_it_is_known_everywhere_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = EmbeddedLog::open(folder.path()).expect("an empty folder");
+    log.create_topic("buys", PARTITIONS).await.expect("a new topic");
+    append(&log, "buys", 60).await;
+    let log: Arc<dyn EventLog> = Arc::new(Lagging { log, looks: AtomicUsize::new(0) });
+    let view = views().remove(0);
+    let (_versions, wanted) = watch::channel(vec![view.clone()]);
+    let (published, mut progress) = watch::channel(Progress::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { stopped.await.expect("the test says when") };
+    let running = run(log, Arc::new(Memory::new(SHARDS)), wanted, published, Clock::System, options(), shutdown);
+    let using = async {
+        timeout(Duration::from_secs(60), caught_up(&mut progress, view.fingerprint)).await.expect("it is read");
         stop.send(()).expect("the stream runs");
     };
     let (result, ()) = tokio::join!(running, using);
