@@ -11,7 +11,8 @@
 //!   longer than it takes to load some rows, the member polls on, and holds paused partitions back of which
 //!   [`LANE_ROOM`] bytes wait. Not sooner: librdkafka drops what it has of a partition that is held back, and may take
 //!   a second to fetch it again.
-//! * A seek ends what was there before it at once: each has an **epoch**, and a batch of an earlier one is dropped.
+//! * A seek ends what was there before it at once: each has an **epoch** of its own, and a batch of another is dropped, be
+//!   it of an earlier assignment.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -72,6 +73,8 @@ struct State {
     /// Assignments and errors: heard before records.
     news: VecDeque<News>,
     lanes: BTreeMap<TopicPartition, Lane>,
+    /// How often any partition was sought.
+    seeks: u64,
     /// The partition that was taken from last: the search for the next begins behind it.
     turn: Option<TopicPartition>,
     commands: VecDeque<Command>,
@@ -88,6 +91,7 @@ struct News {
 
 #[derive(Default)]
 struct Lane {
+    /// Of its last seek; 0 before the first.
     epoch: u64,
     paused: bool,
     held_back: bool,
@@ -122,9 +126,10 @@ impl Handoff {
 
     pub fn seek(&self, partition: &TopicPartition, offset: u64) {
         let mut state = self.lock();
+        let epoch = state.seeks + 1;
         let Some(lane) = state.lanes.get_mut(partition) else { return };
-        *lane = Lane { epoch: lane.epoch + 1, taken: Some(offset), ..Lane::default() };
-        let epoch = lane.epoch;
+        *lane = Lane { epoch, taken: Some(offset), ..Lane::default() };
+        state.seeks = epoch;
         state.commands.push_back(Command::Seek { partition: partition.clone(), offset, epoch });
         self.poke(state);
     }

@@ -47,6 +47,25 @@ fn a_seek_ends_what_was_read_before_it() {
 }
 
 #[test]
+fn what_was_read_under_an_earlier_assignment_is_not_of_this_one() {
+    let handoff = of_two_partitions();
+    handoff.seek(&at(0), 900);
+    handoff.revoked(vec![at(0)]);
+    handoff.assigned(vec![at(0)]);
+    handoff.seek(&at(0), 500);
+    let commands = handoff.commands().expect("the driver is there");
+    let epochs: Vec<u64> = commands
+        .into_iter()
+        .map(|command| match command {
+            Command::Seek { epoch, .. } => epoch,
+            _ => panic!("it was sought and nothing else"),
+        })
+        .collect();
+    assert_eq!(handoff.put(&at(0), epochs[0], batch(1_000, 1)), Put::Stale);
+    assert_eq!(handoff.put(&at(0), epochs[1], batch(501, 1)), Put::Taken);
+}
+
+#[test]
 fn what_could_not_be_read_before_a_seek_is_no_news_after_it() {
     let handoff = of_two_partitions();
     let gone = || Error::OutOfRange { topic: "clicks".to_owned(), partition: 0, offset: 7, held: 9..12 };
