@@ -196,14 +196,18 @@ impl Member {
         let offset = u64::try_from(offset).unwrap_or(0);
         match code {
             RDKafkaErrorCode::PartitionEOF => reading.skip_to(offset),
-            // One that was asked for before the last seek is no news.
             RDKafkaErrorCode::AutoOffsetReset if offset == reading.next => {
                 reading.state = State::Failed;
                 hand_over(&self.client, &self.handoff, place, reading);
                 let (place, epoch) = (place.clone(), reading.epoch);
                 self.refused.push(Refused { place, offset, epoch, ask_at: Instant::now() });
             }
-            RDKafkaErrorCode::AutoOffsetReset => {}
+            // Of before the last seek, or behind what is no record: librdkafka reads no further, unless it is told to.
+            RDKafkaErrorCode::AutoOffsetReset => {
+                let (next, epoch) = (reading.next, reading.epoch);
+                hand_over(&self.client, &self.handoff, place, reading);
+                self.seek(place, next, epoch);
+            }
             code => {
                 let place = format!("{}[{}]", place.topic, place.partition);
                 self.handoff.failed(Error::Unavailable(format!("{place}: {detail} ({code:?})")));
@@ -275,3 +279,6 @@ fn is_for_people(code: RDKafkaErrorCode) -> bool {
             | Code::Authentication
     )
 }
+
+#[cfg(test)]
+mod tests;

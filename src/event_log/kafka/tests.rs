@@ -18,7 +18,7 @@ use crate::event_log::conformance::{self, Subject, assigned_of, keyed, numbers, 
 use crate::event_log::{Delivery, TopicPartition};
 use broker::Broker;
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     let brokers = std::env::var("KAFKA_BROKERS");
     Options {
         brokers: brokers.expect("KAFKA_BROKERS is not set: run ./test, or tests/servers cargo test ..."),
@@ -34,7 +34,7 @@ fn named(instance_id: &str) -> Options {
     Options { instance_id: instance_id.to_owned(), ..options() }
 }
 
-async fn connect(options: Options) -> KafkaLog {
+pub(super) async fn connect(options: Options) -> KafkaLog {
     KafkaLog::connect(options).await.expect("brokers answer")
 }
 
@@ -47,7 +47,7 @@ fn at(topic: &str, partitions: impl IntoIterator<Item = u32>) -> BTreeSet<TopicP
 }
 
 /// A topic of one partition with `count` numbered records.
-async fn topic_of(log: &KafkaLog, name: &str, partitions: u32, count: usize) -> String {
+pub(super) async fn topic_of(log: &KafkaLog, name: &str, partitions: u32, count: usize) -> String {
     let topic = unique(name);
     log.create_topic(&topic, partitions).await.expect("created");
     let records = (0..count).map(|number| keyed(&number.to_string(), number)).collect();
