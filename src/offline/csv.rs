@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::offline::table::{Format, Limits, TableError, whole};
+use crate::offline::table::{Format, Limits, MOST_COLUMNS, TableError, whole};
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -21,6 +21,9 @@ pub(super) fn decode(
     as_text: &dyn Fn(&str) -> bool,
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
+    if header_columns(text) > MOST_COLUMNS {
+        return Err(TableError::new(format!("the table has more than {MOST_COLUMNS} columns")));
+    }
     let inferred = infer(text)?;
     let all_text = inferred.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
     let all_text = Arc::new(Schema::new(all_text.collect::<Vec<_>>()));
@@ -39,6 +42,17 @@ pub(super) fn decode(
         RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), of_batch).map_err(unreadable)
     };
     (0..batches.len()).map(named).collect()
+}
+
+/// Told before anything is made of them; a comma within quotes separates nothing.
+fn header_columns(text: &[u8]) -> usize {
+    let mut is_quoted = false;
+    let end_of_line = |byte: &u8| {
+        is_quoted ^= *byte == b'"';
+        !is_quoted && *byte == b'\n'
+    };
+    let line = &text[..text.iter().position(end_of_line).unwrap_or(text.len())];
+    line.split(|byte| *byte == b'"').step_by(2).flatten().filter(|byte| **byte == b',').count() + 1
 }
 
 fn infer(text: &[u8]) -> Result<Schema, TableError> {

@@ -249,6 +249,11 @@ impl Bucket {
         Ok(names)
     }
 
+    /// Of an object that something lists.
+    pub fn size(&self, path: &str) -> Result<u64, Error> {
+        self.0.size(path)?.ok_or_else(|| Error::damaged(path, "it is gone"))
+    }
+
     /// The whole object, which something lists.
     pub fn read(&self, path: &str) -> Result<Bytes, Error> {
         self.0.get(path)?.ok_or_else(|| Error::damaged(path, "it is gone"))

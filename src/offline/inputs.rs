@@ -121,6 +121,16 @@ impl InputFile {
         self.size
     }
 
+    /// How long it is, wherever that has to be asked.
+    pub fn length(&self) -> Result<u64, Error> {
+        match &self.place {
+            Place::Bucket(bucket) => bucket.size(&self.name),
+            Place::Disk(path) => {
+                fs::metadata(path).map(|found| found.len()).map_err(|error| refused(&self.name, &error.to_string()))
+            }
+        }
+    }
+
     /// All of it.
     pub fn read(&self) -> Result<Bytes, Error> {
         match &self.place {

@@ -34,6 +34,7 @@ pub use spine::{SpineColumns, SpineFormat};
 pub use table::{Format, Limits, TableError};
 
 pub(crate) mod archive;
+mod arrow_file;
 mod commit;
 mod csv;
 mod dead_letters;
@@ -47,6 +48,7 @@ mod json_rows;
 mod kept_spine;
 mod lookups;
 mod parquet_file;
+mod plain_size;
 mod records;
 mod result;
 pub mod spine;

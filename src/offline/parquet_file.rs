@@ -1,4 +1,4 @@
-//! Record batches ↔ Parquet: zstd, one file at a time. The only file that knows the Parquet crate.
+//! Record batches ↔ Parquet: zstd, one file at a time. With `untrusted.rs` the only place that knows the Parquet crate.
 
 use std::io::Write;
 
@@ -14,6 +14,8 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
+
+pub(super) mod untrusted;
 
 /// Rows to a batch when reading.
 const BATCH_ROWS: usize = 8_192;

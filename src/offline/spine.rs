@@ -19,7 +19,7 @@ use crate::kernel::name::Name;
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
 use crate::offline::json_rows;
-use crate::offline::table::{self, Format, Limits, TableError};
+use crate::offline::table::{self, Format, Limits, MOST_COLUMNS, TableError};
 
 /// The columns that a spine must have.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,9 @@ pub fn check(mut batches: Vec<RecordBatch>, columns: SpineColumns<'_>) -> Result
 }
 
 fn check_names(schema: &Schema, columns: SpineColumns<'_>) -> Result<(), TableError> {
+    if schema.fields().len() > MOST_COLUMNS {
+        return Err(TableError::new(format!("the table has more than {MOST_COLUMNS} columns")));
+    }
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if let Some((_, twice)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
         return Err(TableError::in_column(twice, "the name stands twice").help("name each column differently"));
@@ -102,7 +105,7 @@ fn typed(batch: &RecordBatch, columns: SpineColumns<'_>, rows_before: usize) -> 
 
 /// Text may become an int64, digit by digit; nothing else changes its kind.
 fn key(array: &ArrayRef, key_type: &ValueType, name: &str, rows_before: usize) -> Result<ArrayRef, TableError> {
-    let array = plain(array);
+    let array = plain(array, name)?;
     let held = ValueType::from_arrow(array.data_type());
     let (Some(ValueType::String), ValueType::Int64) = (&held, key_type) else {
         let fits = held.as_ref().is_some_and(|held| held == key_type || held.is_integer() && key_type.is_integer());
@@ -122,7 +125,7 @@ fn int(text: &str, row: usize) -> Result<i64, (usize, String)> {
 }
 
 fn label_times(array: &ArrayRef, name: &str, rows_before: usize) -> Result<ArrayRef, TableError> {
-    let array = plain(array);
+    let array = plain(array, name)?;
     let mut times = Vec::with_capacity(array.len());
     for row in 0..array.len() {
         let time = match array.is_null(row) {
@@ -170,211 +173,18 @@ fn parse_time(text: &str) -> Result<EventTime, String> {
 }
 
 /// Dictionaries, views and large strings as the plain arrays that they stand for.
-fn plain(array: &ArrayRef) -> ArrayRef {
+fn plain(array: &ArrayRef, name: &str) -> Result<ArrayRef, TableError> {
     let value_type = match array.data_type() {
         DataType::Dictionary(_, values) => values.as_ref(),
         other => other,
     };
-    match value_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            cast(array, &DataType::Utf8).expect("text becomes plain text")
-        }
-        other => cast(array, other).expect("a dictionary opens to its values"),
-    }
+    let plain = match value_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => &DataType::Utf8,
+        other => other,
+    };
+    cast(array, plain)
+        .map_err(|error| TableError::in_column(name, format!("its values cannot be written out: {error}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::{Int32Array, StringArray, TimestampNanosecondArray};
-    use arrow::util::pretty::pretty_format_batches;
-    use expect_test::{Expect, expect};
-
-    use super::*;
-    use crate::offline::parquet_file;
-
-    const LIMITS: Limits = Limits { rows: 100_000, bytes: 1 << 26 };
-
-    fn read_as(bytes: Bytes, format: Format, limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
-        let keys = [("user_id", ValueType::String), ("shop", ValueType::Int64)];
-        let keys = keys.map(|(name, value_type)| (name.parse().expect("a name"), value_type));
-        read(bytes, SpineFormat::Table(format), SpineColumns { keys: &keys, label_time: "label_time" }, limits)
-    }
-
-    fn check(csv: &'static str, expected: Expect) {
-        expected.assert_eq(&match read_as(Bytes::from_static(csv.as_bytes()), Format::Csv, LIMITS) {
-            Ok(batches) => pretty_format_batches(&batches).expect("printed").to_string(),
-            Err(error) => error.to_string(),
-        });
-    }
-
-    #[test]
-    fn csv_columns_take_the_types_of_their_keys_and_else_of_their_values() {
-        check(
-            "user_id,shop,label_time,n,zip,ratio,note\n\
-             007,1,2026-11-21T10:00:00+02:00,1,01234,1,a\n\
-             ,-2,2026-11-21 10:00:00.1234567,,99999,0.5,\n",
-            expect![[r#"
-                +---------+------+-----------------------------+---+-------+-------+------+
-                | user_id | shop | label_time                  | n | zip   | ratio | note |
-                +---------+------+-----------------------------+---+-------+-------+------+
-                | 007     | 1    | 2026-11-21T08:00:00Z        | 1 | 01234 | 1.0   | a    |
-                |         | -2   | 2026-11-21T10:00:00.123456Z |   | 99999 | 0.5   |      |
-                +---------+------+-----------------------------+---+-------+-------+------+"#]],
-        );
-    }
-
-    #[test]
-    fn a_number_that_fits_no_int64_is_passed_through_as_text() {
-        check(
-            "user_id,shop,label_time,big\nu,1,2026-11-21T10:00:00Z,99999999999999999999\n",
-            expect![[r#"
-                +---------+------+----------------------+----------------------+
-                | user_id | shop | label_time           | big                  |
-                +---------+------+----------------------+----------------------+
-                | u       | 1    | 2026-11-21T10:00:00Z | 99999999999999999999 |
-                +---------+------+----------------------+----------------------+"#]],
-        );
-    }
-
-    #[test]
-    fn a_csv_column_that_a_type_would_write_otherwise_is_passed_through_as_text() {
-        check(
-            "user_id,shop,label_time,code,version,flag,at,price,kept\n\
-             u,1,2026-11-21T10:00:00Z,12E5,1.10,TRUE,2026-11-21T10:00:00+02:00,2.50,2026-11-21T10:00:00\n\
-             u,1,2026-11-21T10:00:00Z,34E2,1.20,false,2026-11-21T10:00:00Z,3,2026-11-21T11:00:00\n",
-            expect![[r#"
-                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+
-                | user_id | shop | label_time           | code | version | flag  | at                        | price | kept                |
-                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+
-                | u       | 1    | 2026-11-21T10:00:00Z | 12E5 | 1.10    | TRUE  | 2026-11-21T10:00:00+02:00 | 2.50  | 2026-11-21T10:00:00 |
-                | u       | 1    | 2026-11-21T10:00:00Z | 34E2 | 1.20    | false | 2026-11-21T10:00:00Z      | 3     | 2026-11-21T11:00:00 |
-                +---------+------+----------------------+------+---------+-------+---------------------------+-------+---------------------+"#]],
-        );
-    }
-
-    #[test]
-    fn a_table_without_rows_has_its_columns_and_must_have_those_of_a_spine() {
-        let columns = |csv: &'static [u8]| {
-            let batches = read_as(Bytes::from_static(csv), Format::Csv, LIMITS)?;
-            let names = batches[0].schema().fields().iter().map(|it| it.name().clone()).collect::<Vec<_>>().join(" ");
-            Ok::<_, TableError>((names, batches[0].num_rows(), batches[0].column(1).data_type().clone()))
-        };
-        let whole = columns(b"user_id,shop,label_time,note\n").expect("read");
-        assert_eq!(whole, ("user_id shop label_time note".to_owned(), 0, DataType::Int64));
-        assert_eq!(columns(b"user_id,label_time\n").expect_err("no shop").column.as_deref(), Some("shop"));
-        let none = RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new("user_id", DataType::Utf8, true)])));
-        let parquet = Bytes::from(parquet_file::encode(&none).expect("encoded"));
-        assert!(read_as(parquet, Format::Parquet, LIMITS).is_err(), "it lacks columns");
-    }
-
-    #[test]
-    fn mistakes_name_row_and_column() {
-        check(
-            "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1,yesterday\n",
-            expect![[r#"
-                row 2, column `label_time`: `yesterday` is not a time
-                  help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC"#]],
-        );
-        check(
-            "user_id,shop,label_time\nu,1,\n",
-            expect![[r#"
-                row 1, column `label_time`: a row needs a label time, and this one is null
-                  help: write `2026-11-21T10:00:00Z`, or `2026-11-21 10:00:00` for UTC"#]],
-        );
-        check(
-            "user_id,shop,label_time\nu,1.5,2026-11-21T10:00:00Z\n",
-            expect!["row 1, column `shop`: `1.5` is not an int64"],
-        );
-        check(
-            "user_id,label_time\nu,2026-11-21T10:00:00Z\n",
-            expect![[r#"
-                column `shop`: the spine has no such column
-                  help: it needs every entity key and the label time; it has `user_id`, `label_time`"#]],
-        );
-        check(
-            "user_id,shop,label_time,shop\nu,1,2026-11-21T10:00:00Z,2\n",
-            expect![[r#"
-                column `shop`: the name stands twice
-                  help: name each column differently"#]],
-        );
-        check(
-            "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1\n",
-            expect![[
-                r#"not a CSV table: Csv error: Encountered unequal lengths between records on CSV file. Expected 3 records, found 2 records at line 3"#
-            ]],
-        );
-        check(
-            "",
-            expect![[r#"
-                the table has no header line
-                  help: name the columns in the first line"#]],
-        );
-    }
-
-    #[test]
-    fn a_label_time_is_of_its_offset_or_of_utc_and_never_of_a_zone_that_was_not_looked_at() {
-        let micros = |text: &str| parse_time(text).map(EventTime::micros);
-        let text = |text: &str| parse_time(text).map(|time| time.to_string());
-        assert_eq!(text("2026-11-21T10:00:00+02:00[Europe/Berlin]").as_deref(), Ok("2026-11-21T08:00:00Z"));
-        assert_eq!(text("2026-11-21").as_deref(), Ok("2026-11-21T00:00:00Z"));
-        assert_eq!(micros("9999-12-31 23:59:59.9999999"), Ok(EventTime::MAX.micros()));
-        assert_eq!(micros("0001-01-01T00:00:00"), Ok(EventTime::MIN.micros()));
-        for (wrong, what) in [
-            ("2026-11-21T10:00:00[Europe/Berlin]", "names a time zone, and no offset"),
-            ("0001-01-01T00:00:00+02:00", "is outside the years 0001 to 9999"),
-            ("0000-12-31T23:59:59", "is outside the years 0001 to 9999"),
-            ("tomorrow", "is not a time"),
-        ] {
-            assert!(parse_time(wrong).expect_err(wrong).ends_with(what), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_label_time_is_no_entity_key() {
-        let keys = [("user_id".parse().expect("a name"), ValueType::String)];
-        let columns = SpineColumns { keys: &keys, label_time: "user_id" };
-        let csv = Bytes::from_static(b"user_id\n2026-01-01T00:00:00Z\n");
-        let refused = read(csv, SpineFormat::Table(Format::Csv), columns, LIMITS).expect_err("refused");
-        assert_eq!(refused.column.as_deref(), Some("user_id"), "{refused}");
-    }
-
-    #[test]
-    fn the_row_of_a_mistake_counts_from_the_start_of_the_table() {
-        let mut csv = "user_id,shop,label_time\n".to_owned();
-        csv.extend(std::iter::repeat_n("u,1,2026-11-21T10:00:00Z\n", 20_000));
-        csv.push_str("u,1,?\n");
-        let error = read_as(Bytes::from(csv), Format::Csv, LIMITS).expect_err("the last row is wrong");
-        assert_eq!(error.row, Some(20_001));
-    }
-
-    #[test]
-    fn parquet_takes_narrow_keys_and_naive_times_of_any_unit_and_refuses_other_kinds() {
-        let spine = |shop: ArrayRef, nanos: Vec<Option<i64>>| {
-            let batch = RecordBatch::try_from_iter_with_nullable([
-                ("shop", shop, true),
-                ("user_id", Arc::new(StringArray::from(vec![Some("u"), None])) as ArrayRef, true),
-                ("label_time", Arc::new(TimestampNanosecondArray::from(nanos)), true),
-            ]);
-            Bytes::from(parquet_file::encode(&batch.expect("a batch")).expect("encoded"))
-        };
-        let shops = || Arc::new(Int32Array::from(vec![Some(1), None])) as ArrayRef;
-        let read = read_as(spine(shops(), vec![Some(-1), Some(1_999)]), Format::Parquet, LIMITS).expect("read");
-        assert_eq!(read[0].column(0).data_type(), &DataType::Int64);
-        assert_eq!(read[0].column(0).null_count(), 1);
-        let times = read[0].column(2).as_primitive::<TimestampMicrosecondType>();
-        assert_eq!(times.values(), &[-1, 1], "floored, before 1970 too");
-        let null = read_as(spine(shops(), vec![Some(0), None]), Format::Parquet, LIMITS).expect_err("a null time");
-        assert!(null.to_string().starts_with("row 2, column `label_time`"), "{null}");
-        let floats = Arc::new(arrow::array::Float64Array::from(vec![1.0, 2.0]));
-        let float = read_as(spine(floats, vec![Some(0); 2]), Format::Parquet, LIMITS).expect_err("a float key");
-        assert_eq!(float.to_string(), "column `shop`: it is Float64, and the key is int64");
-    }
-
-    #[test]
-    fn a_table_beyond_the_limits_is_refused() {
-        let csv = Bytes::from_static(b"user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1,2026-11-21T10:00:00Z\n");
-        let one_row = Limits { rows: 1, ..LIMITS };
-        let refused = read_as(csv, Format::Csv, one_row).expect_err("two rows");
-        assert!(refused.what.starts_with("the table has more than 1 rows"), "{refused}");
-    }
-}
+mod tests;

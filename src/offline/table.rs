@@ -1,14 +1,21 @@
 //! Tables that people hand in and take away: Parquet, Arrow IPC or CSV, read whole under a bound.
+//!
+//! Nobody vouches for what is handed in, and some kilobytes may stand for more than any memory holds. Before a table is
+//! decoded it is asked what it comes to, and its batches are counted as they are when they are plain.
 
+use std::any::Any;
 use std::fmt;
-use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use arrow::compute::cast;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
 
-use crate::offline::{csv, parquet_file};
+use crate::offline::parquet_file::untrusted;
+use crate::offline::{arrow_file, csv, plain_size};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -68,6 +75,9 @@ impl TableError {
     }
 }
 
+/// Columns of one table: a spine has some tens.
+pub(super) const MOST_COLUMNS: usize = 10_000;
+
 /// All batches of a table. A CSV's columns are typed by what is in them, but those that `as_text` names stay text.
 pub(super) fn decode(
     bytes: Bytes,
@@ -75,15 +85,46 @@ pub(super) fn decode(
     as_text: &dyn Fn(&str) -> bool,
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
-    let unreadable = |error: ArrowError| TableError::new(format!("not a {format} table: {error}"));
-    match format {
+    let decoded = || match format {
         Format::Csv => csv::decode(&bytes, as_text, limits),
-        Format::Parquet => whole(parquet_file::read(bytes).map_err(unreadable)?, format, limits),
-        Format::Arrow if bytes.starts_with(b"ARROW1") => {
-            whole(FileReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits)
-        }
-        Format::Arrow => whole(StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?, format, limits),
-    }
+        Format::Parquet => parquet(bytes.clone(), limits),
+        Format::Arrow => arrow(bytes.clone(), limits),
+    };
+    // The decoders are others', and some of what is wrong with a table they only expect not to be so.
+    catch_unwind(AssertUnwindSafe(decoded)).unwrap_or_else(|panic| Err(gave_up(format, &*panic)))
+}
+
+fn gave_up(format: Format, panic: &(dyn Any + Send)) -> TableError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    TableError::new(format!("not a {format} table: its decoder gave up: {}", text.unwrap_or("it does not say why")))
+}
+
+fn arrow(bytes: Bytes, limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
+    let batches = arrow_file::batches(bytes, limits.bytes as u64).map_err(|error| unreadable(Format::Arrow, &error))?;
+    whole(batches.ok_or_else(|| too_large(limits))?, Format::Arrow, limits)
+}
+
+/// Decoded with values shared among rows, and made plain once it is known what that comes to.
+fn parquet(bytes: Bytes, limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
+    let unreadable = |error: ArrowError| unreadable(Format::Parquet, &error);
+    let measured = untrusted::measure(&bytes, limits.bytes as u64).map_err(unreadable)?;
+    let measured = measured.filter(|measured| measured.rows <= limits.rows as u64).ok_or_else(|| too_large(limits))?;
+    let shared = untrusted::read_shared(bytes, &measured).map_err(unreadable)?;
+    let mut budget = Budget::of(limits);
+    let plain = |batch: Result<RecordBatch, ArrowError>| {
+        let batch = batch.map_err(unreadable)?;
+        budget.take(&batch)?;
+        as_declared(&batch, &shared.declared).map_err(unreadable)
+    };
+    let batches: Vec<RecordBatch> = shared.batches.map(plain).collect::<Result<_, _>>()?;
+    Ok(with_columns(batches, shared.declared.clone()))
+}
+
+/// With the types that the file itself names.
+fn as_declared(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(declared.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(Arc::new(Schema::new(declared.fields().clone())), columns)
 }
 
 /// All of it: one without rows has its columns in a batch without rows.
@@ -93,11 +134,11 @@ pub(super) fn whole(
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
     let schema = reader.schema();
-    let mut batches = bounded(reader, format, limits)?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
-    }
-    Ok(batches)
+    Ok(with_columns(bounded(reader, format, limits)?, schema))
+}
+
+fn with_columns(batches: Vec<RecordBatch>, schema: SchemaRef) -> Vec<RecordBatch> {
+    if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches }
 }
 
 /// Refuses a table before all of it is in memory: a small file may hold a great many equal rows.
@@ -106,17 +147,42 @@ fn bounded(
     format: Format,
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
-    let (mut kept, mut rows, mut bytes) = (Vec::new(), 0, 0);
-    for batch in batches {
-        let batch = batch.map_err(|error| TableError::new(format!("not a {format} table: {error}")))?;
-        rows += batch.num_rows();
-        bytes += batch.get_array_memory_size();
-        if rows > limits.rows || bytes > limits.bytes {
-            return Err(too_large(limits));
-        }
-        kept.push(batch);
+    let mut budget = Budget::of(limits);
+    let counted = |batch: Result<RecordBatch, ArrowError>| {
+        let batch = batch.map_err(|error| unreadable(format, &error))?;
+        budget.take(&batch).map(|()| batch)
+    };
+    batches.map(counted).collect()
+}
+
+/// What a table may still take.
+struct Budget {
+    rows: usize,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl Budget {
+    fn of(limits: Limits) -> Budget {
+        Budget { rows: limits.rows, bytes: limits.bytes as u64, limits }
     }
-    Ok(kept)
+
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
+        let fields = batch.schema();
+        if let Some(field) = fields.fields().iter().find(|field| !plain_size::is_known(field.data_type())) {
+            let what = format!("a column of {} is more than a training set can have", field.data_type());
+            return Err(TableError::in_column(field.name(), what).help("write its values out"));
+        }
+        let rows = self.rows.checked_sub(batch.num_rows());
+        let bytes = self.bytes.checked_sub(plain_size::of_batch(batch));
+        let (Some(rows), Some(bytes)) = (rows, bytes) else { return Err(too_large(self.limits)) };
+        (self.rows, self.bytes) = (rows, bytes);
+        Ok(())
+    }
+}
+
+fn unreadable(format: Format, error: &ArrowError) -> TableError {
+    TableError::new(format!("not a {format} table: {error}"))
 }
 
 pub(super) fn too_large(limits: Limits) -> TableError {

@@ -73,7 +73,7 @@ pub(super) async fn read_file(state: &State, caller: &Caller, path: String) -> R
 }
 
 fn require_small(file: &InputFile) -> Result<(), Problem> {
-    match file.size().is_some_and(|size| size > LIMITS.bytes as u64) {
+    match file.length().map_err(refused)? > LIMITS.bytes as u64 {
         false => Ok(()),
         true => {
             let detail = format!("`{}` has more than {} bytes: cut it in pieces", file.name(), LIMITS.bytes);

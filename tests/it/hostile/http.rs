@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{changed, definitions, events};
+use super::{changed, definitions, events, tables};
 use crate::kernel_property::seeds;
 use crate::service::{SHOP, Service, until};
 
@@ -27,7 +27,12 @@ fn corpus() -> Vec<Vec<u8>> {
         "labels.csv",
     ];
     let bodies = bodies.iter().map(|body| body.as_bytes().to_vec());
-    bodies.chain(events::corpus()).chain(definitions::corpus()).collect()
+    bodies
+        .chain(events::corpus())
+        .chain(definitions::corpus())
+        .chain(tables::parquet())
+        .chain(tables::arrow())
+        .collect()
 }
 
 const CALLS: [(&str, &str); 23] = [
@@ -56,8 +61,15 @@ const CALLS: [(&str, &str); 23] = [
     ("POST", "/v1/parity?last="),
 ];
 
-const TYPES: [&str; 6] =
-    ["application/json", "application/yaml", "application/x-ndjson", "text/csv", "application/vnd.apache.parquet", ""];
+const TYPES: [&str; 7] = [
+    "application/json",
+    "application/yaml",
+    "application/x-ndjson",
+    "text/csv",
+    "application/vnd.apache.parquet",
+    "application/vnd.apache.arrow.file",
+    "",
+];
 
 #[tokio::test]
 async fn requests_that_nobody_meant_are_the_callers_mistakes() {

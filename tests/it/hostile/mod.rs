@@ -1,4 +1,4 @@
-//! Bytes that nobody meant: definitions, events, stored rows and HTTP bodies, changed at random from ones that are
+//! Bytes that nobody meant: definitions, events, stored rows, tables and HTTP bodies, changed at random from ones that are
 //! right. Whatever comes, it is answered: no panic, no overflowing stack, no 5xx.
 //!
 //! `FRESHET_CASES` runs as many of each instead, `FRESHET_SEED` one alone. A failure prints its seed and its bytes.
@@ -8,6 +8,7 @@ mod definitions;
 mod events;
 mod http;
 mod rows;
+mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
