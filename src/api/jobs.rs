@@ -1,7 +1,7 @@
 //! Jobs: work that outlasts a request. A job is recorded in the registry when it starts and when it ends. It is run
 //! by the process that was asked, which tells the registry every few seconds that it lives, how far its jobs are, and
 //! hears which of them others want stopped. Jobs of a process that is no longer heard of are taken up by whoever notices:
-//! a backfill goes on where it was, a training set is cut from the start.
+//! a backfill goes on where it was, a training set is cut from the start, and fails where process after process dies with it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -21,8 +21,8 @@ use crate::api::problem::Problem;
 use crate::api::{backfills, training_sets};
 use crate::clock::Clock;
 use crate::kernel::definition::Source;
-use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{self, Job, JobFilter, JobState, Registry};
+use crate::kernel::time::EventTime;
+use crate::registry::{self, Abandoned, Job, JobFilter, JobState, Registry};
 
 pub use handle::Handle;
 pub use view::{JobList, JobView};
@@ -42,6 +42,10 @@ const LISTED: usize = 100;
 
 /// The newest jobs among which a list's are looked for.
 const SEARCHED: usize = 10_000;
+
+/// How often a training set is taken up from a process that died: it may be what the process died of, and would end each
+/// that tries. A backfill goes on where it was, and whatever its views hold, others hold as well.
+const MOST_DEATHS: u64 = 2;
 
 /// Also how long a job runs on at most after another process was asked to cancel it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -112,12 +116,13 @@ impl Jobs {
     async fn take_up(&self, state: &State) -> Result<Vec<BoxFuture<'static, ()>>, registry::Error> {
         let mut taken = Vec::new();
         for kind in [backfills::KIND, training_sets::KIND] {
-            for id in self.registry.take_abandoned(kind, &self.owner).await? {
+            for Abandoned { id, deaths } in self.registry.take_abandoned(kind, &self.owner).await? {
                 let Some(job) = self.registry.job(&id).await? else { continue };
-                tracing::info!(job = id, "goes on with a job whose process is gone");
+                tracing::info!(job = id, deaths, "goes on with a job whose process is gone");
                 let handle = self.handle(&job);
                 let work = match kind {
                     backfills::KIND => backfills::take_up(state, &job, handle.clone()),
+                    _ if deaths > MOST_DEATHS => training_sets::give_up(state, &job, deaths),
                     _ => training_sets::take_up(state, &job, handle.clone()),
                 };
                 taken.push(self.clone().finish(job, handle, work).boxed());
@@ -284,7 +289,7 @@ pub async fn run_jobs(
     }
     while running.next().await.is_some() {}
     // Nobody has to wait for the lease to run out.
-    if let Err(error) = jobs.registry.renew(&jobs.owner, Micros::ZERO, &[]).await {
+    if let Err(error) = jobs.registry.release(&jobs.owner).await {
         tracing::warn!(%error, "jobs of this process stand still until its lease has run out");
     }
 }

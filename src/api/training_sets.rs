@@ -185,6 +185,20 @@ pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Wor
     work.boxed()
 }
 
+/// Ends a job that no process has lived through.
+pub(super) fn give_up(state: &State, job: &registry::Job, deaths: u64) -> Work {
+    let kept = Arc::new(KeptSpine::of(&state.folder, &job.id));
+    let detail = format!(
+        "{deaths} processes died while they cut it, and it is not tried again: look into their logs and their memory, or \
+         hand the spine in as several"
+    );
+    let work = async move {
+        forget(&kept).await;
+        Err(detail)
+    };
+    work.boxed()
+}
+
 /// List training sets
 #[utoipa::path(get, operation_id = "list_training_sets", path = "/v1/training-sets", tag = "training sets",
     responses((status = 200, description = "The newest first; for a limited key, of its services", body = JobList)))]

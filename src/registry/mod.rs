@@ -129,6 +129,14 @@ pub struct JobFilter<'a> {
     pub below: Option<(EventTime, &'a str)>,
 }
 
+/// A job that another process ran before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    pub id: String,
+    /// How many processes were lost while they ran it; one that released it is none of them.
+    pub deaths: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
     Running,
@@ -313,9 +321,12 @@ pub trait Registry: Send + Sync {
     /// to stop.
     async fn renew(&self, owner: &str, lease: Micros, progress: &[(String, f64)]) -> Result<Vec<String>, Error>;
 
+    /// Ends the lease of `owner`, who leaves its running jobs to whoever takes them up.
+    async fn release(&self, owner: &str) -> Result<(), Error>;
+
     /// Makes `owner` that of the running jobs of a kind whose owners have no lease, and answers which they are. Of several
     /// who ask at once each job has one.
-    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error>;
+    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<Abandoned>, Error>;
 
     /// Marks the running jobs of owners without a lease as failed, and answers which they are.
     async fn fail_abandoned(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error>;

@@ -144,6 +144,7 @@ fn migrator() -> Migrator {
         (3, "rollback", include_str!("../../migrations/postgres/0003_rollback.sql")),
         (4, "replays", include_str!("../../migrations/postgres/0004_replays.sql")),
         (5, "seeds", include_str!("../../migrations/postgres/0005_seeds.sql")),
+        (6, "deaths", include_str!("../../migrations/postgres/0006_deaths.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

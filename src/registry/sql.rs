@@ -10,7 +10,8 @@ use crate::kernel::plan::Fingerprint;
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::access::{ApiKey, AuditEntry};
 use crate::registry::{
-    Error, Job, JobFilter, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, Seeds, ViewVersion,
+    Abandoned, Error, Job, JobFilter, Offsets, Registry, Replay, Revision, Revocation, Rollback, Seed, Seeds,
+    ViewVersion,
 };
 
 use database::cells;
@@ -243,7 +244,11 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.renew_lease(owner, lease, progress).await
     }
 
-    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error> {
+    async fn release(&self, owner: &str) -> Result<(), Error> {
+        self.release_jobs(owner).await
+    }
+
+    async fn take_abandoned(&self, kind: &str, owner: &str) -> Result<Vec<Abandoned>, Error> {
         self.take_jobs_without_lease(kind, owner).await
     }
 

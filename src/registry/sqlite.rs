@@ -133,6 +133,7 @@ fn migrator() -> Migrator {
         (5, "rollback", include_str!("../../migrations/sqlite/0005_rollback.sql")),
         (6, "replays", include_str!("../../migrations/sqlite/0006_replays.sql")),
         (7, "seeds", include_str!("../../migrations/sqlite/0007_seeds.sql")),
+        (8, "deaths", include_str!("../../migrations/sqlite/0008_deaths.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

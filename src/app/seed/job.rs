@@ -13,7 +13,7 @@ use crate::backfill;
 use crate::backfill::seed::Seeded;
 use crate::kernel::plan::ViewPlan;
 use crate::kernel::time::{EventTime, Micros};
-use crate::registry::{Job, JobState, LEASE, Offsets};
+use crate::registry::{Abandoned, Job, JobState, LEASE, Offsets};
 
 /// How often the process of a seeding is heard of.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl Seeder {
 
     /// Those whose rows nobody wants any more end here.
     async fn take_left_behind(&self) -> Result<(), Error> {
-        for id in self.registry.take_abandoned(KIND, &self.owner).await? {
+        for Abandoned { id, .. } in self.registry.take_abandoned(KIND, &self.owner).await? {
             let Some(mut job) = self.registry.job(&id).await? else { continue };
             let catalogue = self.catalogues.current();
             let mut wanted = catalogue

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::at;
 use crate::kernel::time::Micros;
-use crate::registry::{Job, JobFilter, JobState, Registry};
+use crate::registry::{Abandoned, Job, JobFilter, JobState, Registry};
 
 pub async fn jobs_read_back_the_newest_first(registry: &dyn Registry) {
     let job = |id: &str, kind: &str, created: i64| Job {
@@ -70,7 +70,8 @@ pub async fn who_lost_a_job_cannot_end_it(registry: &dyn Registry) {
     registry.put_job(&running_job("d", "dead")).await.expect("written");
     renew(registry, "next", Micros::HOUR).await;
     let kind = running_job("d", "dead").kind;
-    assert_eq!(registry.take_abandoned(&kind, "next").await.expect("answers"), ["d"]);
+    let taken = registry.take_abandoned(&kind, "next").await.expect("answers");
+    assert_eq!(taken, [Abandoned { id: "d".to_owned(), deaths: 1 }]);
     let ended = |owner| Job { state: JobState::Failed, error: Some("gone".to_owned()), ..running_job("d", owner) };
     assert!(!registry.put_job(&ended("dead")).await.expect("answers"), "it is another's");
     assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
@@ -105,9 +106,16 @@ pub async fn a_job_that_was_left_behind_is_taken_up_once(registry: &dyn Registry
     renew(registry, "alive", Micros::HOUR).await;
     renew(registry, "next", Micros::HOUR).await;
     let taken = async |owner| registry.take_abandoned(&kind, owner).await.expect("answers");
-    assert_eq!(taken("next").await, ["d"]);
-    assert_eq!(taken("alive").await, Vec::<String>::new());
+    let dead = |deaths| [Abandoned { id: "d".to_owned(), deaths }];
+    assert_eq!(taken("next").await, dead(1));
+    assert_eq!(taken("alive").await, []);
     assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
+    registry.release("next").await.expect("answers");
+    assert_eq!(taken("alive").await, dead(1), "who leaves it has not died of it");
+    renew(registry, "alive", Micros::new(-1)).await;
+    renew(registry, "next", Micros::HOUR).await;
+    let again = taken("next").await;
+    assert!(again.contains(&dead(2)[0]) && again.len() == 2, "{again:?}");
     assert_eq!(registry.fail_abandoned("gone", at(40)).await.expect("answers"), ["o"]);
 }
 

@@ -3,7 +3,7 @@
 use crate::kernel::time::{EventTime, Micros};
 use crate::registry::sql::SqlRegistry;
 use crate::registry::sql::database::{Cell, Database, Row, cells};
-use crate::registry::{Error, Job, JobFilter, JobState};
+use crate::registry::{Abandoned, Error, Job, JobFilter, JobState};
 
 const STATES: [JobState; 4] = [JobState::Running, JobState::Done, JobState::Failed, JobState::Cancelled];
 
@@ -24,7 +24,7 @@ impl<D: Database> SqlRegistry<D> {
                  (project, id, kind, state, progress, request, result, error, created_at, finished_at, owner)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (project, id) DO UPDATE SET
-                 state = excluded.state, progress = excluded.progress, result = excluded.result, stop_asked = 0,
+                 state = excluded.state, progress = excluded.progress, result = excluded.result, stop_asked = 0, deaths = 0,
                  error = excluded.error, finished_at = excluded.finished_at, owner = excluded.owner
              WHERE job.state <> 'running' RETURNING id";
         Ok(!self.database.run(begun, self.cells_of(job)).await?.is_empty())
@@ -95,15 +95,25 @@ impl<D: Database> SqlRegistry<D> {
         Ok(stopping.iter().map(|row| row.text(0).to_owned()).collect())
     }
 
-    pub(super) async fn take_jobs_without_lease(&self, kind: &str, owner: &str) -> Result<Vec<String>, Error> {
+    pub(super) async fn release_jobs(&self, owner: &str) -> Result<(), Error> {
+        let mut transaction = self.database.begin(self.project()).await?;
+        let released = "UPDATE job SET owner = '' WHERE project = $1 AND owner = $2 AND state = 'running'";
+        transaction.run(released, cells![self.project(), owner]).await?;
+        transaction.run("DELETE FROM lease WHERE project = $1 AND owner = $2", cells![self.project(), owner]).await?;
+        transaction.commit().await
+    }
+
+    pub(super) async fn take_jobs_without_lease(&self, kind: &str, owner: &str) -> Result<Vec<Abandoned>, Error> {
         let mut transaction = self.database.begin(self.project()).await?;
         let clock = transaction.now().await?;
         transaction.run("DELETE FROM lease WHERE project = $1 AND until <= $2", cells![self.project(), clock]).await?;
-        let taken = "UPDATE job SET owner = $1 WHERE project = $2 AND kind = $3 AND state = 'running'
-             AND owner NOT IN (SELECT owner FROM lease WHERE project = $2) RETURNING id";
+        // Who released a job did not die of it.
+        let taken = "UPDATE job SET owner = $1, deaths = deaths + (CASE WHEN owner = '' THEN 0 ELSE 1 END)
+             WHERE project = $2 AND kind = $3 AND state = 'running'
+             AND owner NOT IN (SELECT owner FROM lease WHERE project = $2) RETURNING id, deaths";
         let taken = transaction.run(taken, cells![owner, self.project(), kind]).await?;
         transaction.commit().await?;
-        Ok(taken.iter().map(|row| row.text(0).to_owned()).collect())
+        Ok(taken.iter().map(|row| Abandoned { id: row.text(0).to_owned(), deaths: row.integer(1) as u64 }).collect())
     }
 
     pub(super) async fn fail_jobs_without_lease(&self, error: &str, now: EventTime) -> Result<Vec<String>, Error> {

@@ -6,6 +6,7 @@ mod away;
 mod changes;
 mod commands;
 mod dead_letters;
+mod deaths;
 mod definitions;
 mod explain;
 mod feast;

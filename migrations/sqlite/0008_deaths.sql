@@ -1,0 +1,2 @@
+-- How many processes died while they ran the job: what ends each process that takes it up is not taken up for ever.
+ALTER TABLE job ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
