@@ -141,12 +141,11 @@ impl From<serving::Error> for Problem {
             serving::Error::Length { .. } => Problem::bad_request("LENGTH_MISMATCH", error),
             serving::Error::KeyType { .. } => Problem::bad_request("WRONG_KEY_TYPE", error),
             serving::Error::TooManyRows { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_ROWS", error),
-            serving::Error::TooManyFeatures { .. } => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_FEATURES", error)
-            }
+            serving::Error::TooManyFeatures => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_FEATURES", error),
             serving::Error::TooManyValues { .. } => {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_MANY_VALUES", error)
             }
+            serving::Error::TooManyBytes => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "ANSWER_TOO_LARGE", error),
             serving::Error::NotOnline(_) => Problem::bad_request("NOT_ONLINE", error),
             serving::Error::Unavailable(views) => Problem::unavailable_views(views, &error),
         }

@@ -43,6 +43,11 @@ impl Answer {
         self.columns.iter().map(|(view, value)| Column { view: &self.views[*view], value: *value })
     }
 
+    /// What its values take, where rows share them as often as they are told.
+    pub(super) fn bytes(&self) -> usize {
+        self.columns().map(Column::bytes).sum()
+    }
+
     /// Of a key that one of the views is looked up by.
     pub fn key_type(&self, name: &str) -> Option<&ValueType> {
         let keys = self.views.iter().flat_map(|view| &view.plan.entity.keys);
@@ -64,6 +69,24 @@ impl Answer {
         by_view.filter(|(_, overflowed)| *overflowed > 0)
     }
 }
+
+/// Of the values of one row.
+pub(super) fn bytes(reading: &Reading) -> usize {
+    reading.values.iter().map(|value| bytes_of(value.as_ref())).sum()
+}
+
+fn bytes_of(value: Option<&Value>) -> usize {
+    let beside = match value {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Bytes(bytes)) => bytes.len(),
+        Some(Value::List(items)) => items.iter().map(|item| bytes_of(Some(item))).sum(),
+        _ => 0,
+    };
+    PLACE + beside
+}
+
+/// What any value takes, in whatever form it is told.
+const PLACE: usize = 8;
 
 impl ViewAnswer {
     /// Nothing of it could be read.
@@ -122,6 +145,14 @@ impl<'a> Column<'a> {
     /// Newest event time of each row.
     pub fn event_times(self) -> impl ExactSizeIterator<Item = Option<EventTime>> {
         self.readings().map(|reading| reading?.newest)
+    }
+
+    /// Most types have one size, and then no value is looked at.
+    fn bytes(self) -> usize {
+        match self.value_type() {
+            ValueType::String | ValueType::Bytes | ValueType::List(_) => self.values().map(bytes_of).sum(),
+            _ => self.view.rows.len() * PLACE,
+        }
     }
 
     fn plan(self) -> &'a FeaturePlan {

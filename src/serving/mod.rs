@@ -48,6 +48,10 @@ pub const MOST_FEATURES: usize = 2_000;
 /// The most values: rows times features. An answer is made in memory.
 pub const MOST_VALUES: usize = 2_000_000;
 
+/// The most that the values of one answer take, told for as many rows as ask for them: lists and texts have no size of
+/// their own.
+pub const MOST_BYTES: usize = 64 << 20;
+
 #[derive(Clone, Debug)]
 pub struct Request {
     pub wanted: Wanted,
@@ -83,10 +87,12 @@ pub enum Error {
     KeyType { key: String, row: usize, found: &'static str, expected: ValueType },
     #[error("the lookup has {rows} rows, and at most {MOST_ROWS} are answered at once")]
     TooManyRows { rows: usize },
-    #[error("the lookup names {features} features, and at most {MOST_FEATURES} are answered at once")]
-    TooManyFeatures { features: usize },
+    #[error("the lookup names more features than the {MOST_FEATURES} that are answered at once")]
+    TooManyFeatures,
     #[error("the lookup has {rows} rows of {features} features, and at most {MOST_VALUES} values are answered at once")]
     TooManyValues { rows: usize, features: usize },
+    #[error("the values of the answer take more than {MOST_BYTES} bytes: ask for fewer rows or features at once")]
+    TooManyBytes,
     #[error("view `{0}` is declared with `online: false`: it is for backfills and training sets alone")]
     NotOnline(Name),
     /// One for each view and kind, and at least one.
@@ -129,8 +135,11 @@ impl Serving {
         let mut answer = Answer { as_of, views: Vec::with_capacity(views.len()), columns, unavailable: Vec::new() };
         for (view, rows) in views.into_iter().zip(distinct.rows) {
             let stored = stored.by_ref().take(rows.distinct);
-            let answered = self.answer(view, rows, stored, as_of, &mut answer.unavailable).await;
+            let answered = self.answer(view, rows, stored, as_of, &mut answer.unavailable).await?;
             answer.views.push(answered);
+        }
+        if answer.bytes() > MOST_BYTES {
+            return Err(Error::TooManyBytes);
         }
         let tells_nothing = answer.views.iter().all(ViewAnswer::tells_nothing);
         if tells_nothing && !answer.unavailable.is_empty() {
@@ -146,10 +155,10 @@ impl Serving {
         stored: impl Iterator<Item = (&'r EntityKey, Stored)>,
         as_of: EventTime,
         unavailable: &mut Vec<Unavailable>,
-    ) -> ViewAnswer {
+    ) -> Result<ViewAnswer, Error> {
         let ResolvedView { plan, features, is_served, .. } = view;
         let read = Read::of(&plan, features.iter().copied(), as_of);
-        let mut readings = self.readings(&plan, &read, stored, as_of, unavailable).await;
+        let mut readings = self.readings(&plan, &read, stored, as_of, unavailable).await?;
         if !is_served {
             Unavailable::Rebuilding(plan.name.clone()).note(unavailable);
             readings.push(None);
@@ -159,10 +168,10 @@ impl Serving {
             readings.push(Some(read.unknown()));
         }
         let rows = rows.asked.into_iter().map(|row| row.unwrap_or(unknown)).collect();
-        ViewAnswer { plan, features, rows, readings }
+        Ok(ViewAnswer { plan, features, rows, readings })
     }
 
-    /// Of stored rows of one view, in their order; `None` where one cannot be read.
+    /// Of stored rows of one view, in their order; `None` where one cannot be read. No more of them than an answer holds.
     async fn readings<'r>(
         &self,
         view: &ViewPlan,
@@ -170,16 +179,21 @@ impl Serving {
         rows: impl Iterator<Item = (&'r EntityKey, Stored)>,
         as_of: EventTime,
         unavailable: &mut Vec<Unavailable>,
-    ) -> Vec<Option<Reading>> {
-        let mut readings = Vec::with_capacity(rows.size_hint().0 + 1);
+    ) -> Result<Vec<Option<Reading>>, Error> {
+        let (mut readings, mut bytes) = (Vec::with_capacity(rows.size_hint().0 + 1), 0);
         for (entity, stored) in rows {
             if !readings.is_empty() && readings.len().is_multiple_of(ROWS_AT_ONCE) {
                 tokio::task::yield_now().await;
             }
             let reading = self.reading(view, read, entity, stored, as_of);
-            readings.push(reading.map_err(|found| found.note(unavailable)).ok());
+            let reading = reading.map_err(|found| found.note(unavailable)).ok();
+            bytes += reading.as_ref().map_or(0, answer::bytes);
+            if bytes > MOST_BYTES {
+                return Err(Error::TooManyBytes);
+            }
+            readings.push(reading);
         }
-        readings
+        Ok(readings)
     }
 
     fn reading(

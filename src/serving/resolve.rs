@@ -48,14 +48,24 @@ pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolv
         let read = &mut resolved.views[at];
         // A feature that only the version being built has is as good as the view being built.
         let feature = read.position(feature).ok_or_else(|| Unavailable::Rebuilding(view.clone()))?;
-        read.features.push(feature);
-        resolved.columns.push((at, read.features.len() - 1));
+        resolved.columns.push((at, read.value_of(feature)));
     }
     refuse_unknown_keys(&resolved, request)?;
     Ok(resolved)
 }
 
 impl ResolvedView {
+    /// Where the feature's value is found: one that is named twice is read once. Only behind one that comes later in the
+    /// view can it be a second time.
+    fn value_of(&mut self, feature: usize) -> usize {
+        let may_be_known = self.features.last().is_some_and(|last| *last >= feature);
+        let known = self.features.iter().position(|known| may_be_known && *known == feature);
+        known.unwrap_or_else(|| {
+            self.features.push(feature);
+            self.features.len() - 1
+        })
+    }
+
     /// Of a feature in the plan. Most ask in the order of the view: the search begins after the one before.
     fn position(&self, feature: &Name) -> Option<usize> {
         let features = &self.plan.features;
@@ -82,13 +92,15 @@ fn row_count(request: &Request) -> Result<usize, Error> {
 }
 
 fn refuse_too_many(rows: usize, features: usize) -> Result<(), Error> {
-    if features > MOST_FEATURES {
-        return Err(Error::TooManyFeatures { features });
-    }
+    refuse_too_many_features(features)?;
     if rows * features > MOST_VALUES {
         return Err(Error::TooManyValues { rows, features });
     }
     Ok(())
+}
+
+fn refuse_too_many_features(features: usize) -> Result<(), Error> {
+    if features > MOST_FEATURES { Err(Error::TooManyFeatures) } else { Ok(()) }
 }
 
 fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<Asked<'c>>, Error> {
@@ -99,6 +111,8 @@ fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<
         }
         Wanted::Features(features) => features,
     };
+    // Each mention is one feature at the least, and of a view as many as it has: they are counted as they come.
+    refuse_too_many_features(features.len())?;
     let mut asked = Vec::with_capacity(features.len());
     for text in features {
         let unknown = || Error::UnknownFeature(text.clone());
@@ -110,6 +124,7 @@ fn wanted_features<'c>(catalogue: &'c Catalogue, wanted: &Wanted) -> Result<Vec<
         let selected = view.features.iter().filter(|candidate| feature.is_none_or(|name| candidate.name == *name));
         let before = asked.len();
         asked.extend(selected.map(|found| (&view.name, &found.name)));
+        refuse_too_many_features(asked.len())?;
         if asked.len() == before {
             let is_built = feature.is_some_and(|name| catalogue.is_building(view_name, name));
             return Err(if is_built { Unavailable::Rebuilding(view.name.clone()).into() } else { unknown() });

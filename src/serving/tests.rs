@@ -32,6 +32,7 @@ schema:
     - { name: at, type: timestamp, required: true }
     - { name: user_id, type: string, required: true }
     - { name: price, type: float64 }
+    - { name: note, type: string }
 ---
 kind: feature_view
 name: recent
@@ -48,6 +49,13 @@ entity: user
 source: clicks
 features:
   - { name: clicks, aggregate: count }
+---
+kind: feature_view
+name: notes
+entity: user
+source: clicks
+features:
+  - { name: note, aggregate: last, column: note }
 ";
 
 /// `a` and `b` clicked ten minutes and ten hours before noon; nothing of `b` had a price.
@@ -56,6 +64,9 @@ const EVENTS: &[&str] = &[
     r#"{"at": 42000, "user_id": "a"}"#,
     r#"{"at": 7200, "user_id": "b"}"#,
 ];
+
+/// What `c` wrote.
+const NOTE_BYTES: usize = 500;
 const NOON: i64 = 43_200_000_000;
 
 #[derive(Default)]
@@ -141,13 +152,15 @@ fn catalogue() -> Catalogue {
 fn shelf(catalogue: &Catalogue) -> Shelf {
     let mut shelf = Shelf::default();
     for view in &catalogue.plan.views {
-        let record = |(offset, value): (usize, &&str)| RawRecord {
+        let record = |(offset, value): (usize, &str)| RawRecord {
             partition: 0,
             offset: offset as u64,
             ingestion_time: at_noon(0),
             value: value.to_string().into(),
         };
-        let records: Vec<RawRecord> = EVENTS.iter().enumerate().map(record).collect();
+        let long = format!(r#"{{"at": 7200, "user_id": "c", "note": "{}"}}"#, "x".repeat(NOTE_BYTES));
+        let events = EVENTS.iter().copied().chain([long.as_str()]);
+        let records: Vec<RawRecord> = events.enumerate().map(record).collect();
         let prepared = prepare(view, &decode(&view.source, &records).events);
         let mut parts: HashMap<EntityKey, Part> = HashMap::new();
         for (index, entrant) in prepared.entrants.iter().enumerate() {
@@ -210,6 +223,29 @@ async fn a_call_is_one_read_of_the_store_and_each_row_is_read_once() {
     let clicks: Vec<_> = columns[3].iter().map(|(value, _, _)| value.clone()).collect();
     assert_eq!(clicks, [2, 1, 2, 0, 1, 2].map(|clicks| Some(Value::Int(clicks))));
     assert_eq!(answer.as_of, at_noon(0));
+}
+
+#[tokio::test]
+async fn features_are_counted_as_they_are_named_and_not_when_all_are_found() {
+    let catalogue = catalogue();
+    let (_, serving) = serving(shelf(&catalogue), at_noon(0));
+    let mut named = vec!["recent"; MOST_FEATURES / 3 + 1];
+    named.push("nobody");
+    let refused = serving.lookup(&catalogue, &request(&named, &["a"])).await.expect_err("too many");
+    assert!(matches!(refused, Error::TooManyFeatures), "{refused}");
+}
+
+#[tokio::test]
+async fn an_answer_has_so_many_bytes_at_the_most_however_few_rows_they_are_of() {
+    let catalogue = catalogue();
+    let (_, serving) = serving(shelf(&catalogue), at_noon(0));
+    let answered = async |named: usize| {
+        let request = request(&vec!["notes"; named], &vec!["c"; MOST_BYTES / NOTE_BYTES / 16]);
+        serving.lookup(&catalogue, &request).await.map(|answer| answer.columns().len())
+    };
+    let refused = answered(16).await.expect_err("they have more than their bytes");
+    assert!(matches!(refused, Error::TooManyBytes), "{refused}");
+    assert_eq!(answered(15).await.expect("they are few enough"), 15, "a feature that is named twice is told twice");
 }
 
 #[tokio::test]

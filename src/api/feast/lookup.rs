@@ -16,7 +16,7 @@ use crate::api::access::Caller;
 use crate::api::online_features::count;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::Plan;
-use crate::serving::{Request, Wanted};
+use crate::serving::{self, MOST_FEATURES, Request, Wanted};
 
 use super::answer::{FeastAnswer, KeyValues};
 use super::failure::{Class, Failure, FeastFailure};
@@ -102,6 +102,9 @@ fn wanted(plan: &Plan, project: &Name, asked: &FeastLookup) -> Result<Vec<Featur
     }
     if asked.features.is_empty() {
         return Err(Failure::bad_request("No features specified for retrieval: give `feature_service` or `features`"));
+    }
+    if asked.features.len() > MOST_FEATURES {
+        return Err(serving::Error::TooManyFeatures.into());
     }
     asked.features.iter().map(|text| feature(plan, project, text)).collect()
 }

@@ -114,7 +114,7 @@ async fn what_is_too_much_for_one_call_is_refused() {
     expect![[r#"
         413 BODY_TOO_LARGE: the body is larger than `max_body_mb` of the service, or, of a training set, than 256 MB: send it in parts, or have `spine` name a file of the service
         413 BODY_TOO_LARGE: the body is larger than `max_body_mb` of the service, or, of a training set, than 256 MB: send it in parts, or have `spine` name a file of the service
-        413 TOO_MANY_FEATURES: the lookup names 2001 features, and at most 2000 are answered at once
+        413 TOO_MANY_FEATURES: the lookup names more features than the 2000 that are answered at once
         413 TOO_MANY_VALUES: the lookup has 2001 rows of 1000 features, and at most 2000000 values are answered at once
     "#]]
     .assert_eq(&problems);
