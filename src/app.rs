@@ -39,6 +39,7 @@ use life::Life;
 use server::Connections;
 use waiting::Waiting;
 
+mod activity;
 mod backends;
 mod drivers;
 mod error;

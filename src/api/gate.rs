@@ -8,7 +8,6 @@ use axum::extract::{Request, State as Shared};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
-use tower_http::timeout::TimeoutBody;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Components, ContentBuilder, Ref, ResponseBuilder};
@@ -17,7 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::audit;
+use crate::api::held::Held;
 use crate::api::limits::{Lane, Place};
+use crate::api::paced::Paced;
 use crate::api::problem::Problem;
 use crate::registry::access::Scope;
 
@@ -117,15 +118,15 @@ pub(super) fn scheme() -> Components {
 }
 
 async fn pass(Shared((state, gate)): Shared<(State, Gate)>, mut request: Request, next: Next) -> Response {
-    let (caller, _place) = match admit(&state, gate, &request) {
+    let (caller, place) = match admit(&state, gate, &request) {
         Ok(admitted) => admitted,
         Err(problem) => return (gate.form.answer)(problem),
     };
     request.extensions_mut().insert(caller.clone());
-    let pause = state.limits.body_pause;
+    let (pause, time) = (state.limits.body_pause, state.lanes.body_time(gate.lane));
     let request = match request.body().is_end_stream() {
         true => request,
-        false => request.map(|body| Body::new(TimeoutBody::new(pause, body))),
+        false => request.map(|body| Body::new(Paced::new(body, pause, time))),
     };
     let limit = state.lanes.time(gate.lane);
     let answered = async {
@@ -134,11 +135,13 @@ async fn pass(Shared((state, gate)): Shared<(State, Gate)>, mut request: Request
             false => next.run(request).await,
         }
     };
-    timeout(limit, answered).await.unwrap_or_else(|_| {
+    let answer = timeout(limit, answered).await.unwrap_or_else(|_| {
         state.lanes.timed_out(gate.lane);
         let detail = format!("the call was given up after {limit:?}");
         (gate.form.answer)(Problem::unavailable("TIMED_OUT", detail))
-    })
+    });
+    // What waits to be taken takes memory as well.
+    answer.map(|body| Body::new(Held::new(body, place)))
 }
 
 fn admit(state: &State, gate: Gate, request: &Request) -> Result<(Caller, Place), Problem> {

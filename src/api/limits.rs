@@ -1,8 +1,9 @@
 //! What a request may use: bytes, events, time, and a place among those that are answered at once.
 //!
-//! Requests share three **lanes**, each with so many places. A request that finds none is refused at once, with 503 and
+//! Requests share five **lanes**, each with so many places. A request that finds none is refused at once, with 503 and
 //! when to come again, rather than queued: under too much load those that are taken are still answered in time, and
-//! ingest or jobs cannot take the places of lookups. Probes and metrics need no place.
+//! ingest or jobs cannot take the places of lookups, nor anybody those of the calls that would end it, such as to revoke a
+//! key. A place is held until the answer is on its way. Probes and metrics need none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub struct Limits {
     pub events: usize,
     /// Time for a lookup or an ingest call, its body included.
     pub request_time: Duration,
-    /// Time for any other call: some wait for the archive, or take a table of [`Limits::spine_bytes`].
+    /// Time for any other call: some wait for the archive, or take a table of [`Limits::spine_bytes`]. Its body has
+    /// `request_time`, and more by its size.
     pub work_time: Duration,
     /// How long a client may pause within a body.
     pub body_pause: Duration,
@@ -30,6 +32,10 @@ pub struct Limits {
     pub lookups: usize,
     /// Ingest calls at once, each with a body of up to [`Limits::body_bytes`] in memory.
     pub ingests: usize,
+    /// Calls about training sets at once, each with a table that comes or goes.
+    pub tables: usize,
+    /// Calls of the scope `admin` at once.
+    pub admin: usize,
     /// Other calls at once.
     pub work: usize,
 }
@@ -45,7 +51,21 @@ impl Default for Limits {
             body_pause: Duration::from_secs(5),
             lookups: 512,
             ingests: 64,
+            tables: 32,
+            admin: 16,
             work: 32,
+        }
+    }
+}
+
+impl Limits {
+    fn places(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Lookup => self.lookups,
+            Lane::Ingest => self.ingests,
+            Lane::Table => self.tables,
+            Lane::Admin => self.admin,
+            Lane::Work => self.work,
         }
     }
 }
@@ -55,15 +75,22 @@ impl Default for Limits {
 pub(super) enum Lane {
     Lookup,
     Ingest,
+    Table,
+    Admin,
     Work,
 }
 
 impl Lane {
+    /// In the order of their numbers.
+    const ALL: [Lane; 5] = [Lane::Lookup, Lane::Ingest, Lane::Table, Lane::Admin, Lane::Work];
+
     /// As metrics have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Lane::Lookup => "lookup",
             Lane::Ingest => "ingest",
+            Lane::Table => "table",
+            Lane::Admin => "admin",
             Lane::Work => "work",
         }
     }
@@ -72,7 +99,7 @@ impl Lane {
 /// The places of all lanes. Clones share them.
 #[derive(Clone)]
 pub struct Lanes {
-    lanes: Arc<[Places; 3]>,
+    lanes: Arc<[Places; Lane::ALL.len()]>,
     limits: Limits,
 }
 
@@ -91,15 +118,13 @@ pub(super) struct Place {
 
 impl Lanes {
     pub fn new(limits: Limits, metrics: &Metrics) -> Lanes {
-        let places = |lane: Lane, places: usize| Places {
-            free: Arc::new(Semaphore::new(places)),
+        let places = |lane: Lane| Places {
+            free: Arc::new(Semaphore::new(limits.places(lane))),
             in_flight: metrics.requests_in_flight.with_label_values(&[lane.as_str()]),
             shed: metrics.requests_shed.with_label_values(&[lane.as_str()]),
             timed_out: metrics.requests_timed_out.with_label_values(&[lane.as_str()]),
         };
-        let lookups = places(Lane::Lookup, limits.lookups);
-        let ingests = places(Lane::Ingest, limits.ingests);
-        Lanes { lanes: Arc::new([lookups, ingests, places(Lane::Work, limits.work)]), limits }
+        Lanes { lanes: Arc::new(Lane::ALL.map(places)), limits }
     }
 
     pub(super) fn enter(&self, lane: Lane) -> Result<Place, Problem> {
@@ -116,7 +141,15 @@ impl Lanes {
     pub(super) fn time(&self, lane: Lane) -> Duration {
         match lane {
             Lane::Lookup | Lane::Ingest => self.limits.request_time,
-            Lane::Work => self.limits.work_time,
+            Lane::Table | Lane::Admin | Lane::Work => self.limits.work_time,
+        }
+    }
+
+    /// For a body of no size. Where the call has no more for all of it, the call is what ends.
+    pub(super) fn body_time(&self, lane: Lane) -> Duration {
+        match lane {
+            Lane::Lookup | Lane::Ingest => self.limits.work_time,
+            Lane::Table | Lane::Admin | Lane::Work => self.limits.request_time,
         }
     }
 

@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod feast;
 mod gate;
+mod held;
 mod jobs;
 mod json;
 pub mod keys;
@@ -19,6 +20,7 @@ mod limits;
 mod negotiate;
 mod object;
 mod online_features;
+mod paced;
 mod parity;
 mod path;
 mod problem;
@@ -136,7 +138,7 @@ fn training_sets(limits: Limits, state: Option<&State>) -> OpenApiRouter<State> 
         .routes(routes!(training_sets::show))
         .routes(routes!(training_sets::cancel))
         .routes(routes!(training_sets::data));
-    Gate::new(Scope::Read, Lane::Work).before(calls, state)
+    Gate::new(Scope::Read, Lane::Table).before(calls, state)
 }
 
 fn changes(state: Option<&State>) -> OpenApiRouter<State> {
@@ -150,12 +152,12 @@ fn changes(state: Option<&State>) -> OpenApiRouter<State> {
         .routes(routes!(rebuilds::cancel))
         .routes(routes!(keys::create))
         .routes(routes!(keys::revoke));
-    Gate::new(Scope::Admin, Lane::Work).audited().before(calls, state)
+    Gate::new(Scope::Admin, Lane::Admin).audited().before(calls, state)
 }
 
 fn administration(state: Option<&State>) -> OpenApiRouter<State> {
     let calls = OpenApiRouter::new().routes(routes!(keys::list)).routes(routes!(audit::list));
-    Gate::new(Scope::Admin, Lane::Work).before(calls, state)
+    Gate::new(Scope::Admin, Lane::Admin).before(calls, state)
 }
 
 fn probes() -> OpenApiRouter<State> {

@@ -8,9 +8,9 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tower_http::timeout::TimeoutError;
 use utoipa::ToSchema;
 
+use crate::api::paced::TooSlow;
 use crate::event_log;
 use crate::kernel::definition::Diagnostic;
 use crate::offline;
@@ -214,7 +214,7 @@ impl From<BytesRejection> for Problem {
                           it in parts, or have `spine` name a file of the service";
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
         }
-        if is_caused_by::<TimeoutError>(&rejection) {
+        if is_caused_by::<TooSlow>(&rejection) {
             let detail = "the body came too slowly, and the call was given up";
             return Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", detail);
         }

@@ -1,8 +1,9 @@
 //! Connections: accepted, encrypted where the settings say so, answered, and ended.
 //!
 //! HTTP/1.1 in the clear; over TLS also HTTP/2, where the client asks for it. No client holds a connection by being slow:
-//! it has [`HANDSHAKE`] for TLS, `idle` to send the head of its next request and to take a part of an answer, and a limit
-//! for each request's body in the router. There are so many connections at once; more wait to be accepted until one ends.
+//! it has [`HANDSHAKE`] for TLS, `idle` to send the head of its next request and to take a part of an answer, a least pace
+//! for the rest of it (`activity.rs`), and a limit for each request's body in the router. There are so many connections at
+//! once; more wait to be accepted until one ends.
 //!
 //! ```text
 //! accept ─► TLS handshake ─► HTTP/1.1 | HTTP/2 ─► router
@@ -17,14 +18,14 @@ use axum::Router;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::app::activity::{Activity, Answers, Verdict};
 use crate::app::patient::Patient;
 use crate::config::Http;
 use crate::telemetry::metrics::Metrics;
@@ -68,7 +69,8 @@ impl Connections {
                 () = &mut draining => break,
                 Some(_) = open.join_next() => {}
                 (stream, place) = self.accept(&listener) => {
-                    let connection = Connection { router: router.clone(), ending: ending.subscribe(), _place: place };
+                    let (router, ending) = (router.clone(), ending.subscribe());
+                    let connection = Connection { router, ending, idle: self.idle, _place: place };
                     open.spawn(self.clone().answer(stream, connection));
                 }
             }
@@ -128,20 +130,39 @@ impl Connections {
 struct Connection {
     router: Router,
     ending: watch::Receiver<bool>,
+    idle: Duration,
     _place: OwnedSemaphorePermit,
 }
+
+/// In a client's patience, how often it is looked at.
+const LOOKS: u32 = 4;
 
 impl Connection {
     /// A client that breaks off, or is cut off for its slowness, is no error of the service.
     async fn run(mut self, io: impl Read + Write + Send + Unpin + 'static, builder: Builder<TokioExecutor>) {
-        let connection = builder.serve_connection(io, TowerToHyperService::new(self.router));
+        // HTTP/1 has a time for the head of the next request by itself, and ends at it without a farewell.
+        let (activity, has_farewell) = (Activity::begin(), builder.is_http2_available());
+        let connection = builder.serve_connection(io, Answers::new(self.router, activity.clone()));
         let mut connection = std::pin::pin!(connection);
-        let ending = async { drop(self.ending.wait_for(|ending| *ending).await) };
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = ending => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut ending = std::pin::pin!(async { drop(self.ending.wait_for(|ending| *ending).await) });
+        // It ends by itself once it has answered what was begun.
+        let (mut is_ending, mut was_idle) = (false, false);
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = ending.as_mut(), if !is_ending => {
+                    connection.as_mut().graceful_shutdown();
+                    is_ending = true;
+                }
+                () = sleep(self.idle / LOOKS) => match activity.judge(Instant::now(), self.idle) {
+                    Verdict::Busy => was_idle = false,
+                    Verdict::Idle if !has_farewell => {}
+                    Verdict::Idle if !was_idle => {
+                        connection.as_mut().graceful_shutdown();
+                        was_idle = true;
+                    }
+                    verdict => return tracing::debug!(?verdict, "a connection was given up"),
+                }
             }
         };
         if let Err(error) = ended {

@@ -21,6 +21,7 @@ mod partial;
 mod program;
 mod rebuilds;
 mod rollbacks;
+mod slow_streams;
 mod starter;
 mod system;
 mod tls;
