@@ -107,7 +107,8 @@ impl App {
         let access = waiting.until_there(async || Ok(Access::load(registry, own).await?)).await?;
         refuse_everybody(&config, address, &access)?;
         let catalogues = waiting.until_there(async || Ok(Catalogues::load(registry).await?)).await?;
-        let state = app.run_roles(&config, &backends, access, catalogues, metrics)?;
+        let is_local = address.ip().is_loopback();
+        let state = app.run_roles(&config, &backends, access, catalogues, metrics, is_local)?;
         app.life.proceed(Phase::Running);
         // Two that accept at once would leave it to chance who answers. One that dawdles over a probe is not waited for.
         let _ = timeout(HAND_OVER, early).await;
@@ -191,6 +192,7 @@ impl App {
         access: Access,
         catalogues: Catalogues,
         metrics: Metrics,
+        is_local: bool,
     ) -> Result<api::State, Error> {
         let Backends { log, online, registry, folder } = backends;
         let clock = Clock::System;
@@ -236,6 +238,7 @@ impl App {
             roles: config.roles.clone(),
             phase: self.life.watch(),
             access,
+            is_local,
             limits,
             partitions: config.partitions,
         });

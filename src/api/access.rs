@@ -183,6 +183,11 @@ impl Caller {
         }
     }
 
+    /// Whether nobody was asked for a key.
+    pub fn is_anybody(&self) -> bool {
+        matches!(self.0, Who::Anybody)
+    }
+
     pub fn key(&self) -> Option<&ApiKey> {
         match &self.0 {
             Who::Key(key) => Some(key),

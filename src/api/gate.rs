@@ -18,6 +18,7 @@ use crate::api::access::Caller;
 use crate::api::audit;
 use crate::api::held::Held;
 use crate::api::limits::{Lane, Place};
+use crate::api::origin;
 use crate::api::paced::Paced;
 use crate::api::problem::Problem;
 use crate::registry::access::Scope;
@@ -75,7 +76,7 @@ impl Gate {
         operation.security = Some(vec![needed]);
         let of_any = [
             ("401", "No API key, or one that is not valid"),
-            ("403", "The key does not allow it"),
+            ("403", "The key does not allow it, or there are no keys and another site's page calls"),
             ("500", "A mistake in Freshet itself, or what it keeps does not read"),
             ("503", "Too much is asked at once, it took too long, or a server is away"),
         ];
@@ -146,6 +147,9 @@ async fn pass(Shared((state, gate)): Shared<(State, Gate)>, mut request: Request
 
 fn admit(state: &State, gate: Gate, request: &Request) -> Result<(Caller, Place), Problem> {
     let allowed = state.access.caller(request.headers()).and_then(|caller| {
+        if caller.is_anybody() {
+            origin::refuse_strangers(request, state.is_local)?;
+        }
         caller.require(gate.scope)?;
         Ok(caller)
     });

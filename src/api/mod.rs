@@ -20,6 +20,7 @@ mod limits;
 mod negotiate;
 mod object;
 mod online_features;
+mod origin;
 mod paced;
 mod parity;
 mod path;

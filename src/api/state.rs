@@ -48,6 +48,8 @@ pub struct Parts {
     pub roles: Roles,
     pub phase: watch::Receiver<Phase>,
     pub access: Access,
+    /// Whether the service listens on loopback, for those who are on the machine.
+    pub is_local: bool,
     pub limits: Limits,
     pub lanes: Lanes,
     pub turns: Turns,

@@ -23,6 +23,7 @@ mod rebuilds;
 mod rollbacks;
 mod slow_streams;
 mod starter;
+mod strangers;
 mod system;
 mod tls;
 #[cfg(feature = "otel")]
