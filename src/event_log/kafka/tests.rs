@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::event_log::conformance::{self, Subject, assigned_of, keyed, numbers, read_on};
 use crate::event_log::{Delivery, TopicPartition};
-use broker::Broker;
+use broker::{Broker, free_ports};
 
 pub(super) fn options() -> Options {
     let brokers = std::env::var("KAFKA_BROKERS");
@@ -368,7 +368,7 @@ async fn no_broker_is_an_error_that_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_was_killed_and_comes_back_is_read_and_written_on() {
-    let mut broker = Broker::start();
+    let mut broker = Broker::start(1, &free_ports(1));
     let settings = Options { brokers: broker.address(), session_timeout: Duration::from_secs(60), ..named("a") };
     let log = loop {
         match KafkaLog::connect(settings.clone()).await {

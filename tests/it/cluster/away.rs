@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::broker::Broker;
+use super::broker::{Broker, free_ports};
 use super::{Cluster, ingest, ready, send, served, settle, wanted};
 use crate::http::Api;
 use crate::process::Process;
@@ -14,7 +14,7 @@ const CHUNK: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_waits_for_its_broker_at_its_start_and_at_its_end_does_not() {
-    let mut broker = Broker::start();
+    let mut broker = Broker::start(1, &free_ports(1));
     broker.kill();
     let cluster = Cluster::on(vec![("kafka", broker.address())]).await;
     let mut process = cluster.spawn("api,stream,archive", "s1");
@@ -30,7 +30,7 @@ async fn a_service_waits_for_its_broker_at_its_start_and_at_its_end_does_not() {
 /// A broker takes longer to start than such a session lasts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_sessions_end_while_its_broker_starts_again_goes_on() {
-    let mut broker = Broker::start();
+    let mut broker = Broker::start(1, &free_ports(1));
     let kafka = vec![("kafka", broker.address()), ("session_timeout_ms", "1000".to_owned())];
     let cluster = Cluster::on(kafka).await;
     let mut process = cluster.spawn("api,stream,archive", "s1");

@@ -4,6 +4,7 @@
 mod away;
 #[path = "../../../src/event_log/kafka/tests/broker.rs"]
 mod broker;
+mod brokers;
 mod roles;
 mod sasl;
 mod settings;
