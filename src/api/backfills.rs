@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::api::State;
 use crate::api::access::Caller;
+use crate::api::blocking;
 use crate::api::jobs::{self, Handle, JobList, JobView, Work};
 use crate::api::object::Object;
 use crate::api::path::Path;
@@ -141,8 +142,7 @@ impl Run {
 
     async fn discard(&self, table: FeatureTable) {
         let id = self.id.clone();
-        let discarded = tokio::task::spawn_blocking(move || table.discard(&id)).await;
-        if let Err(error) = discarded.expect("discarding does not panic") {
+        if let Err(error) = blocking(move || table.discard(&id)).await {
             tracing::warn!(%error, job = self.id, "what a backfill wrote that came to nothing could not be removed");
         }
     }

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::State;
 use crate::api::access::Caller;
 use crate::api::audit::Done;
+use crate::api::blocking;
 use crate::api::path::Path;
 use crate::api::problem::Problem;
 use crate::kernel::definition::Source;
@@ -129,8 +130,7 @@ async fn on_archive<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let source = known(state, source)?;
     let archive = Archive::new(state.folder.clone());
-    let asked = tokio::task::spawn_blocking(move || ask(&archive, &source)).await;
-    Ok(asked.expect("reading the archive does not panic")?)
+    Ok(blocking(move || ask(&archive, &source)).await?)
 }
 
 fn known(state: &State, source: &str) -> Result<Arc<Source>, Problem> {

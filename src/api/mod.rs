@@ -167,3 +167,8 @@ fn probes() -> OpenApiRouter<State> {
         .routes(routes!(system::readyz))
         .routes(routes!(system::metrics))
 }
+
+/// Does what waits for files, on a thread that may.
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.expect("files do not panic")
+}

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
 use crate::api::access::Caller;
+use crate::api::blocking;
 use crate::api::jobs::{self, Handle};
 use crate::api::problem::Problem;
 use crate::api::turns::Turn;
@@ -109,12 +110,12 @@ async fn checked(
 ) -> Result<Report, parity::Error> {
     let handle = Handle::default();
     let _waiting = handle.waiting();
-    let checked = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let _turn = turn;
         let (archive, lookups) = (Archive::new(folder.clone()), Lookups::new(folder));
         handle.watched(|watch| parity::check(&archive, &lookups, since, &views, parity::HELD, watch))
-    });
-    checked.await.expect("parity does not panic")
+    })
+    .await
 }
 
 /// Of features that are no longer there nothing stays behind.

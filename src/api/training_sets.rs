@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::State;
 use crate::api::access::Caller;
+use crate::api::blocking;
 use crate::api::jobs::{Handle, JobList, JobView, Work};
 use crate::api::path::Path;
 use crate::api::problem::Problem;
@@ -249,11 +250,6 @@ pub(super) async fn data(
         return Err(Problem::not_found("NOT_DONE", format_args!("training set `{id}` has no rows: it is not done")));
     }
     rows::answer(&state, &id, query.format).await
-}
-
-/// Does what waits for files, on a thread that may.
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(act).await.expect("files do not panic")
 }
 
 fn stored_path(id: &str, format: FormatName) -> String {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::State;
+use crate::api::blocking;
 use crate::event_log;
 use crate::kernel::definition::Source;
 use crate::kernel::plan::{Change, Effect, Plan, ViewPlan, deprecated_uses, lost_features, state_cost};
@@ -209,5 +210,5 @@ async fn held(state: &State, source: &Arc<Source>) -> Option<(u64, u64)> {
         };
         ((0..).zip(&bounds).map(of).sum(), bounds.len() as u64)
     };
-    Some(tokio::task::spawn_blocking(count).await.expect("counting records does not panic"))
+    Some(blocking(count).await)
 }

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::State;
+use crate::api::blocking;
 use crate::api::jobs::{self, Handle};
 use crate::api::problem::{Problem, chain};
 use crate::api::training_sets::again::{Earlier, Made};
 use crate::api::training_sets::spine::{LIMITS, SpineName};
-use crate::api::training_sets::{FormatName, KnowledgeName, blocking, stored_path};
+use crate::api::training_sets::{FormatName, KnowledgeName, stored_path};
 use crate::kernel::definition::{FeatureService, Source};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::name::{FeatureRef, Name};

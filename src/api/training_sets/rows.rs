@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 
 use crate::api::State;
+use crate::api::blocking;
 use crate::api::problem::Problem;
-use crate::api::training_sets::{FormatName, blocking, stored_path};
+use crate::api::training_sets::{FormatName, stored_path};
 use crate::offline::{Error, Folder, convert};
 
 /// The stored Parquet as it is, or written once more in another format and kept beside it.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::State;
 use crate::api::access::Caller;
+use crate::api::blocking;
 use crate::api::problem::Problem;
-use crate::api::training_sets::blocking;
 use crate::offline::{Error, Format, InputFile, Limits, SpineFormat};
 
 pub(super) const LIMITS: Limits = Limits { rows: 10_000_000, bytes: 1 << 30 };
