@@ -43,9 +43,9 @@ const LISTED: usize = 100;
 /// The newest jobs among which a list's are looked for.
 const SEARCHED: usize = 10_000;
 
-/// How often a training set is taken up from a process that died: it may be what the process died of, and would end each
-/// that tries. A backfill goes on where it was, and whatever its views hold, others hold as well.
-const MOST_DEATHS: u64 = 2;
+/// After so many processes that were lost while they cut it, a training set is given up: it may be what they died of, and
+/// would end each that tries. A backfill goes on where it was, and whatever its views hold, others hold as well.
+const MOST_DEATHS: u64 = 3;
 
 /// Also how long a job runs on at most after another process was asked to cancel it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -122,7 +122,7 @@ impl Jobs {
                 let handle = self.handle(&job);
                 let work = match kind {
                     backfills::KIND => backfills::take_up(state, &job, handle.clone()),
-                    _ if deaths > MOST_DEATHS => training_sets::give_up(state, &job, deaths),
+                    _ if deaths >= MOST_DEATHS => training_sets::give_up(state, &job, deaths),
                     _ => training_sets::take_up(state, &job, handle.clone()),
                 };
                 taken.push(self.clone().finish(job, handle, work).boxed());
@@ -138,6 +138,9 @@ impl Jobs {
     }
 
     async fn finish(self, mut job: Job, handle: Handle, work: Work) {
+        if let Err(error) = self.registry.began(&job.id, &self.owner).await {
+            tracing::warn!(%error, job = job.id, "if this process dies of the job, nobody will know");
+        }
         handle.begin(self.clock.now());
         let outcome = work.await;
         if outcome.is_err() && !self.is_over(&job.id, &handle).await {

@@ -190,8 +190,8 @@ pub(super) fn take_up(state: &State, job: &registry::Job, handle: Handle) -> Wor
 pub(super) fn give_up(state: &State, job: &registry::Job, deaths: u64) -> Work {
     let kept = Arc::new(KeptSpine::of(&state.folder, &job.id));
     let detail = format!(
-        "{deaths} processes died while they cut it, and it is not tried again: look into their logs and their memory, or \
-         hand the spine in as several"
+        "{deaths} processes were lost while they cut it, and it is not tried again: look into their logs and their memory, \
+         or hand the spine in as several"
     );
     let work = async move {
         forget(&kept).await;

@@ -133,7 +133,7 @@ pub struct JobFilter<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abandoned {
     pub id: String,
-    /// How many processes were lost while they ran it; one that released it is none of them.
+    /// How many processes were lost while they worked on it; one that released it is none of them.
     pub deaths: u64,
 }
 
@@ -320,6 +320,9 @@ pub trait Registry: Send + Sync {
     /// Tells that `owner` is alive for a `lease` from now, and how far its running jobs are. Answers which of them are
     /// to stop.
     async fn renew(&self, owner: &str, lease: Micros, progress: &[(String, f64)]) -> Result<Vec<String>, Error>;
+
+    /// Notes that `owner` works on a job of its own from now on: a process that is lost before has not died of it.
+    async fn began(&self, job: &str, owner: &str) -> Result<(), Error>;
 
     /// Ends the lease of `owner`, who leaves its running jobs to whoever takes them up.
     async fn release(&self, owner: &str) -> Result<(), Error>;

@@ -244,6 +244,10 @@ impl<D: Database> Registry for SqlRegistry<D> {
         self.renew_lease(owner, lease, progress).await
     }
 
+    async fn began(&self, job: &str, owner: &str) -> Result<(), Error> {
+        self.note_begun(job, owner).await
+    }
+
     async fn release(&self, owner: &str) -> Result<(), Error> {
         self.release_jobs(owner).await
     }

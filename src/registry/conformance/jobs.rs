@@ -71,7 +71,7 @@ pub async fn who_lost_a_job_cannot_end_it(registry: &dyn Registry) {
     renew(registry, "next", Micros::HOUR).await;
     let kind = running_job("d", "dead").kind;
     let taken = registry.take_abandoned(&kind, "next").await.expect("answers");
-    assert_eq!(taken, [Abandoned { id: "d".to_owned(), deaths: 1 }]);
+    assert_eq!(taken, [Abandoned { id: "d".to_owned(), deaths: 0 }]);
     let ended = |owner| Job { state: JobState::Failed, error: Some("gone".to_owned()), ..running_job("d", owner) };
     assert!(!registry.put_job(&ended("dead")).await.expect("answers"), "it is another's");
     assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
@@ -106,16 +106,26 @@ pub async fn a_job_that_was_left_behind_is_taken_up_once(registry: &dyn Registry
     renew(registry, "alive", Micros::HOUR).await;
     renew(registry, "next", Micros::HOUR).await;
     let taken = async |owner| registry.take_abandoned(&kind, owner).await.expect("answers");
-    let dead = |deaths| [Abandoned { id: "d".to_owned(), deaths }];
-    assert_eq!(taken("next").await, dead(1));
+    let began = async |owner| registry.began("d", owner).await.expect("answers");
+    let dead = |deaths| Abandoned { id: "d".to_owned(), deaths };
+    began("dead").await;
+    assert_eq!(taken("next").await, [dead(1)]);
     assert_eq!(taken("alive").await, []);
     assert_eq!(registry.job("d").await.expect("answers"), Some(running_job("d", "next")));
+    began("dead").await;
+    began("next").await;
     registry.release("next").await.expect("answers");
-    assert_eq!(taken("alive").await, dead(1), "who leaves it has not died of it");
-    renew(registry, "alive", Micros::new(-1)).await;
-    renew(registry, "next", Micros::HOUR).await;
-    let again = taken("next").await;
-    assert!(again.contains(&dead(2)[0]) && again.len() == 2, "{again:?}");
+    assert_eq!(taken("alive").await, [dead(1)], "who leaves it has not died of it");
+    let lost = async |owner, next| {
+        renew(registry, owner, Micros::new(-1)).await;
+        renew(registry, next, Micros::HOUR).await;
+        let of_both = taken(next).await;
+        assert_eq!(of_both.len(), 2, "{of_both:?}");
+        of_both.into_iter().find(|job| job.id == "d").expect("it is one of them").deaths
+    };
+    assert_eq!(lost("alive", "next").await, 1, "who only had it waiting has not died of it");
+    began("next").await;
+    assert_eq!(lost("next", "last").await, 2);
     assert_eq!(registry.fail_abandoned("gone", at(40)).await.expect("answers"), ["o"]);
 }
 

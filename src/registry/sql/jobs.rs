@@ -95,9 +95,14 @@ impl<D: Database> SqlRegistry<D> {
         Ok(stopping.iter().map(|row| row.text(0).to_owned()).collect())
     }
 
+    pub(super) async fn note_begun(&self, job: &str, owner: &str) -> Result<(), Error> {
+        let begun = "UPDATE job SET begun = 1 WHERE project = $1 AND id = $2 AND owner = $3 AND state = 'running'";
+        self.database.run(begun, cells![self.project(), job, owner]).await.map(drop)
+    }
+
     pub(super) async fn release_jobs(&self, owner: &str) -> Result<(), Error> {
         let mut transaction = self.database.begin(self.project()).await?;
-        let released = "UPDATE job SET owner = '' WHERE project = $1 AND owner = $2 AND state = 'running'";
+        let released = "UPDATE job SET owner = '', begun = 0 WHERE project = $1 AND owner = $2 AND state = 'running'";
         transaction.run(released, cells![self.project(), owner]).await?;
         transaction.run("DELETE FROM lease WHERE project = $1 AND owner = $2", cells![self.project(), owner]).await?;
         transaction.commit().await
@@ -107,8 +112,7 @@ impl<D: Database> SqlRegistry<D> {
         let mut transaction = self.database.begin(self.project()).await?;
         let clock = transaction.now().await?;
         transaction.run("DELETE FROM lease WHERE project = $1 AND until <= $2", cells![self.project(), clock]).await?;
-        // Who released a job did not die of it.
-        let taken = "UPDATE job SET owner = $1, deaths = deaths + (CASE WHEN owner = '' THEN 0 ELSE 1 END)
+        let taken = "UPDATE job SET owner = $1, deaths = deaths + begun, begun = 0
              WHERE project = $2 AND kind = $3 AND state = 'running'
              AND owner NOT IN (SELECT owner FROM lease WHERE project = $2) RETURNING id, deaths";
         let taken = transaction.run(taken, cells![owner, self.project(), kind]).await?;

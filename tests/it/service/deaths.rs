@@ -25,10 +25,12 @@ async fn left_behind(folder: &std::path::Path, id: &str, deaths: usize) {
         owner: "first".to_owned(),
     };
     registry.put_job(&job).await.expect("written");
+    registry.began(id, "first").await.expect("noted");
     for process in 1..deaths {
         let owner = format!("process {process}");
         registry.renew(&owner, Micros::HOUR, &[]).await.expect("renewed");
         registry.take_abandoned("training_set", &owner).await.expect("taken");
+        registry.began(id, &owner).await.expect("noted");
         registry.renew(&owner, Micros::new(-1), &[]).await.expect("dead");
     }
 }
@@ -47,5 +49,5 @@ async fn a_training_set_that_process_after_process_dies_of_is_not_taken_up_again
     };
     assert_eq!(error(2).await, "feature service `gone` is not defined", "it was tried");
     let given_up = error(3).await;
-    assert!(given_up.starts_with("3 processes died while they cut it, and it is not tried again"), "{given_up}");
+    assert!(given_up.starts_with("3 processes were lost while they cut it, and it is not tried again"), "{given_up}");
 }
