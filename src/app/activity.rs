@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,29 +22,32 @@ use tokio::time::Instant;
 /// The most that leaves an answer at once.
 const PIECE: usize = 64 << 10;
 
-/// How fast an answer is taken at the least, beyond the time that a silent client has.
+/// How fast an answer is taken at the least.
 const LEAST_PER_SECOND: u64 = 16 << 10;
 
 /// Clones are of the same connection.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<Seen>>);
+pub(super) struct Activity {
+    seen: Arc<Mutex<Seen>>,
+    /// How long a client may be silent, and as much behind the pace of an answer.
+    patience: Duration,
+}
 
 struct Seen {
     /// By their numbers.
-    under_way: HashMap<u64, Progress>,
+    under_way: HashMap<u64, Turn>,
     next: u64,
     /// When the last one ended.
     quiet_since: Instant,
 }
 
+/// Whose turn it is, of one request.
 #[derive(Clone, Copy)]
-enum Progress {
-    /// For which the call itself has a limit.
-    Asked,
-    Answered {
-        at: Instant,
-        taken: u64,
-    },
+enum Turn {
+    /// To answer, or to go on with the answer: a call has limits of its own.
+    Service,
+    /// To take some of the answer, until then.
+    Client(Instant),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,41 +55,55 @@ pub(super) enum Verdict {
     Busy,
     /// Nothing was asked for so long.
     Idle,
-    /// An answer is not taken, or hardly.
+    /// An answer is not taken, or hardly, beside others that are.
+    Slow,
+    /// No answer is.
     Stuck,
 }
 
 impl Activity {
-    pub fn begin() -> Activity {
-        Activity(Arc::new(Mutex::new(Seen { under_way: HashMap::new(), next: 0, quiet_since: Instant::now() })))
+    pub fn begin(patience: Duration) -> Activity {
+        let seen = Seen { under_way: HashMap::new(), next: 0, quiet_since: Instant::now() };
+        Activity { seen: Arc::new(Mutex::new(seen)), patience }
     }
 
-    pub fn judge(&self, now: Instant, patience: Duration) -> Verdict {
+    pub fn judge(&self, now: Instant) -> Verdict {
         let seen = self.lock();
-        if seen.under_way.values().any(|progress| progress.is_stuck(now, patience)) {
-            return Verdict::Stuck;
+        let stuck = seen.under_way.values().filter(|turn| turn.is_over(now)).count();
+        match seen.under_way.len() {
+            0 if now.duration_since(seen.quiet_since) >= self.patience => Verdict::Idle,
+            0 => Verdict::Busy,
+            all if stuck == all => Verdict::Stuck,
+            _ if stuck > 0 => Verdict::Slow,
+            _ => Verdict::Busy,
         }
-        let is_idle = seen.under_way.is_empty() && now.duration_since(seen.quiet_since) >= patience;
-        if is_idle { Verdict::Idle } else { Verdict::Busy }
     }
 
     fn enter(&self) -> UnderWay {
         let mut seen = self.lock();
         let number = seen.next;
         seen.next += 1;
-        seen.under_way.insert(number, Progress::Asked);
+        seen.under_way.insert(number, Turn::Service);
         UnderWay { activity: self.clone(), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Progress {
-    fn is_stuck(self, now: Instant, patience: Duration) -> bool {
-        let Progress::Answered { at, taken } = self else { return false };
-        now > at + patience + Duration::from_millis(taken * 1_000 / LEAST_PER_SECOND)
+impl Turn {
+    /// The client's, who has just taken so many bytes.
+    fn after(self, bytes: usize, now: Instant, patience: Duration) -> Turn {
+        let earned = Duration::from_millis(bytes as u64 * 1_000 / LEAST_PER_SECOND);
+        Turn::Client(match self {
+            Turn::Service => now + patience,
+            Turn::Client(until) => (until.max(now) + earned).min(now + patience),
+        })
+    }
+
+    fn is_over(self, now: Instant) -> bool {
+        matches!(self, Turn::Client(until) if now > until)
     }
 }
 
@@ -97,13 +114,15 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn answered(&self) {
-        self.activity.lock().under_way.insert(self.number, Progress::Answered { at: Instant::now(), taken: 0 });
+    /// There is nothing to take: what comes next has to be fetched.
+    fn waits(&self) {
+        self.activity.lock().under_way.insert(self.number, Turn::Service);
     }
 
+    /// So many bytes were taken, and more may be.
     fn takes(&self, bytes: usize) {
-        if let Some(Progress::Answered { taken, .. }) = self.activity.lock().under_way.get_mut(&self.number) {
-            *taken += bytes as u64;
+        if let Some(turn) = self.activity.lock().under_way.get_mut(&self.number) {
+            *turn = turn.after(bytes, Instant::now(), self.activity.patience);
         }
     }
 }
@@ -137,7 +156,7 @@ impl Service<Request<Incoming>> for Answers {
         let (under_way, answer) = (self.activity.enter(), self.router.call(request));
         Box::pin(async move {
             let answer = answer.await?;
-            under_way.answered();
+            under_way.takes(0);
             Ok(answer.map(|body| Pieces { body, rest: Bytes::new(), under_way }))
         })
     }
@@ -172,9 +191,13 @@ impl HttpBody for Pieces {
             let rest = std::mem::take(&mut self.rest);
             return Poll::Ready(Some(Ok(self.next(rest))));
         }
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
-            ended => return Poll::Ready(ended),
+        let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(ended) => return Poll::Ready(ended),
+            Poll::Pending => {
+                self.under_way.waits();
+                return Poll::Pending;
+            }
         };
         Poll::Ready(Some(Ok(match frame.into_data() {
             Ok(data) => self.next(data),
@@ -206,22 +229,46 @@ mod tests {
 
     #[test]
     fn a_connection_is_idle_once_nothing_is_under_way_for_so_long() {
-        let activity = Activity::begin();
-        let after = |seconds| activity.judge(Instant::now() + Duration::from_secs(seconds), PATIENCE);
+        let activity = Activity::begin(PATIENCE);
+        let after = |seconds| activity.judge(Instant::now() + Duration::from_secs(seconds));
         assert_eq!((after(50), after(60)), (Verdict::Busy, Verdict::Idle));
         let under_way = activity.enter();
         assert_eq!(after(3_600), Verdict::Busy, "a call has limits of its own");
-        under_way.answered();
-        assert_eq!((after(50), after(61)), (Verdict::Busy, Verdict::Stuck));
-        under_way.takes(160 << 10);
-        assert_eq!((after(61), after(71)), (Verdict::Busy, Verdict::Stuck), "what is taken gives time");
         drop(under_way);
         assert_eq!((after(50), after(60)), (Verdict::Busy, Verdict::Idle));
     }
 
+    #[test]
+    fn an_answer_has_to_be_taken_at_some_pace() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let answered = Turn::Service.after(0, start, PATIENCE);
+        let is_over = |turn: Turn| (turn.is_over(at(60)), turn.is_over(at(61)));
+        assert_eq!(is_over(answered), (false, true));
+        assert_eq!(
+            is_over(answered.after(1 << 30, start, PATIENCE)),
+            (false, true),
+            "not much at once and then nothing"
+        );
+        let some = answered.after(160 << 10, at(30), PATIENCE);
+        assert_eq!((some.is_over(at(70)), some.is_over(at(71))), (false, true), "what is taken gives time");
+        assert!(!Turn::Service.is_over(at(3_600)), "the client waits for us");
+    }
+
+    #[test]
+    fn one_that_is_stuck_does_not_end_others() {
+        let activity = Activity::begin(PATIENCE);
+        let (stuck, other) = (activity.enter(), activity.enter());
+        let late = Instant::now() + PATIENCE * 2;
+        stuck.takes(0);
+        assert_eq!(activity.judge(late), Verdict::Slow);
+        drop(other);
+        assert_eq!(activity.judge(late), Verdict::Stuck);
+    }
+
     #[tokio::test]
     async fn an_answer_is_whole_in_its_pieces_and_as_long_as_it_says() {
-        let activity = Activity::begin();
+        let activity = Activity::begin(PATIENCE);
         let under_way = activity.enter();
         let all: Vec<u8> = (0..3 * PIECE + 7).map(|it| it as u8).collect();
         let mut pieces = Pieces { body: Body::from(all.clone()), rest: Bytes::new(), under_way };

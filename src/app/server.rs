@@ -141,7 +141,7 @@ impl Connection {
     /// A client that breaks off, or is cut off for its slowness, is no error of the service.
     async fn run(mut self, io: impl Read + Write + Send + Unpin + 'static, builder: Builder<TokioExecutor>) {
         // HTTP/1 has a time for the head of the next request by itself, and ends at it without a farewell.
-        let (activity, has_farewell) = (Activity::begin(), builder.is_http2_available());
+        let (activity, has_farewell) = (Activity::begin(self.idle), builder.is_http2_available());
         let connection = builder.serve_connection(io, Answers::new(self.router, activity.clone()));
         let mut connection = std::pin::pin!(connection);
         let mut ending = std::pin::pin!(async { drop(self.ending.wait_for(|ending| *ending).await) });
@@ -154,8 +154,10 @@ impl Connection {
                     connection.as_mut().graceful_shutdown();
                     is_ending = true;
                 }
-                () = sleep(self.idle / LOOKS) => match activity.judge(Instant::now(), self.idle) {
+                () = sleep(self.idle / LOOKS) => match activity.judge(Instant::now()) {
                     Verdict::Busy => was_idle = false,
+                    // Whoever asks anew does so on another connection: this one ends once nothing else is under way.
+                    Verdict::Slow => connection.as_mut().graceful_shutdown(),
                     Verdict::Idle if !has_farewell => {}
                     Verdict::Idle if !was_idle => {
                         connection.as_mut().graceful_shutdown();
