@@ -126,10 +126,10 @@ impl Handoff {
 
     pub fn seek(&self, partition: &TopicPartition, offset: u64) {
         let mut state = self.lock();
-        let epoch = state.seeks + 1;
+        state.seeks += 1;
+        let epoch = state.seeks;
         let Some(lane) = state.lanes.get_mut(partition) else { return };
         *lane = Lane { epoch, taken: Some(offset), ..Lane::default() };
-        state.seeks = epoch;
         state.commands.push_back(Command::Seek { partition: partition.clone(), offset, epoch });
         self.poke(state);
     }

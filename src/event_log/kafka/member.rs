@@ -204,9 +204,10 @@ impl Member {
             }
             // Of before the last seek, or behind what is no record: librdkafka reads no further, unless it is told to.
             RDKafkaErrorCode::AutoOffsetReset => {
-                let (next, epoch) = (reading.next, reading.epoch);
                 hand_over(&self.client, &self.handoff, place, reading);
-                self.seek(place, next, epoch);
+                let (offset, epoch) = (reading.next, reading.epoch);
+                let leaves = self.obey(Command::Seek { partition: place.clone(), offset, epoch });
+                assert!(leaves.is_none(), "to seek is not to leave");
             }
             code => {
                 let place = format!("{}[{}]", place.topic, place.partition);
