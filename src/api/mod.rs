@@ -170,5 +170,5 @@ fn probes() -> OpenApiRouter<State> {
 
 /// Does what waits for files, on a thread that may.
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(act).await.expect("files do not panic")
+    tokio::task::spawn_blocking(act).await.expect("what is done for a call does not panic")
 }

@@ -2,27 +2,30 @@
 //! anything; the web pages that somebody on the machine looks at are strangers all the same. A browser sends their calls,
 //! and says so.
 //!
-//! * `Sec-Fetch-Site: cross-site`, or an `Origin` that is not the service itself: a page of another site calls.
+//! * `Sec-Fetch-Site: cross-site`, or an `Origin` that is not the service itself: a page of another site calls. To follow a
+//!   link there is no call of the page.
 //! * A `Host` that anybody may own, on loopback: a page whose own name was made to lead here, so that it may read answers.
 
 use std::net::IpAddr;
 
 use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::api::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Ends of names that nobody can register.
-const OWN: [&str; 4] = [".localhost", ".internal", ".local", ".test"];
+const OWN: [&str; 3] = [".localhost", ".internal", ".test"];
 
 /// `is_local`: the service listens on loopback alone.
 pub(super) fn refuse_strangers(request: &Request, is_local: bool) -> Result<(), Problem> {
     let headers = request.headers();
     let host = text(headers, HOST).or_else(|| request.uri().authority().map(|it| it.as_str()));
-    if text(headers, SEC_FETCH_SITE) == Some("cross-site") {
+    let follows = request.method() == Method::GET && text(headers, SEC_FETCH_MODE) == Some("navigate");
+    if text(headers, SEC_FETCH_SITE) == Some("cross-site") && !follows {
         return Err(refusal("a web page of another site".to_owned()));
     }
     if let Some(origin) = headers.get(ORIGIN) {
@@ -40,7 +43,7 @@ pub(super) fn refuse_strangers(request: &Request, is_local: bool) -> Result<(), 
 fn refusal(who: String) -> Problem {
     let detail = format!(
         "the call is from {who}, and the project has no API keys that would tell it from others: make one with `freshet \
-         keys create` and send it, or call the service by its address"
+         keys create` and send it, or call the service by its address, as a proxy in front of it has to as well"
     );
     Problem::new(StatusCode::FORBIDDEN, "CROSS_SITE", detail)
 }
@@ -90,7 +93,12 @@ mod tests {
     #[test]
     fn pages_of_others_do_not() {
         let host = ("host", "127.0.0.1:6566");
-        assert!(!passes(true, &[host, ("sec-fetch-site", "cross-site")]));
+        let cross_site = ("sec-fetch-site", "cross-site");
+        assert!(!passes(true, &[host, cross_site]));
+        assert!(!passes(true, &[host, cross_site, ("sec-fetch-mode", "navigate")]), "a form that is sent");
+        let link =
+            Request::get("/v1/status").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
+        assert!(refuse_strangers(&link.body(Body::empty()).expect("a request"), true).is_ok());
         for origin in ["https://evil.example", "null", "http://127.0.0.1:6567", "http://127.0.0.1:6566.evil.example"] {
             assert!(!passes(true, &[host, ("origin", origin)]), "{origin}");
             assert!(!passes(false, &[host, ("origin", origin)]), "{origin}");

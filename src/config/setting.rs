@@ -43,7 +43,11 @@ pub(super) const SETTINGS: [(&str, &str, &str); 39] = [
     ("max_body_mb", "16", "the largest body of a call; a training set's spine may have 256 MB"),
     ("max_lookups", "512", "lookups that are answered at once; more are refused with 503"),
     ("max_ingests", "64", "ingest calls that are answered at once; more are refused with 503"),
-    ("request_timeout_ms", "10000", "how long a lookup or an ingest call may take"),
+    (
+        "request_timeout_ms",
+        "10000",
+        "how long a lookup or an ingest call may take, and the body of any other, with more for its size",
+    ),
     ("body_timeout_ms", "5000", "how long a client may pause within a body"),
     ("store_timeout_ms", "1000", "how long a lookup waits for the online store"),
     ("max_connections", "10000", "connections at once; more wait"),

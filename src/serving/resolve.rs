@@ -55,8 +55,8 @@ pub(super) fn resolve(catalogue: &Catalogue, request: &Request) -> Result<Resolv
 }
 
 impl ResolvedView {
-    /// Where the feature's value is found: one that is named twice is read once. Only behind one that comes later in the
-    /// view can it be a second time.
+    /// Where the feature's value is found: one that is named twice in the order of the view is read once, and nothing is
+    /// searched for where none is.
     fn value_of(&mut self, feature: usize) -> usize {
         let may_be_known = self.features.last().is_some_and(|last| *last >= feature);
         let known = self.features.iter().position(|known| may_be_known && *known == feature);
