@@ -24,13 +24,15 @@ const TAIL: usize = 10;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
+/// A message of no length.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
 /// Before the bytes of a compressed buffer: how many they are when unpacked.
 const PREFIX: usize = 8;
 
 /// A stream that takes no more memory than it was allowed.
 pub(super) struct Batches {
-    decoder: StreamDecoder,
-    rest: Buffer,
+    messages: Messages,
     /// Read ahead, for the schema comes before it.
     first: Option<RecordBatch>,
     schema: SchemaRef,
@@ -40,10 +42,28 @@ pub(super) struct Batches {
 pub(super) fn batches(bytes: Bytes, most: u64) -> Result<Option<Batches>, ArrowError> {
     let stream = if bytes.starts_with(MAGIC) { within(&bytes)? } else { bytes };
     let Some(length) = measured(&stream, most)? else { return Ok(None) };
-    let (mut decoder, mut rest) = (StreamDecoder::new(), Buffer::from(stream.slice(..length)));
-    let first = decoder.decode(&mut rest)?;
-    let schema = decoder.schema().ok_or_else(|| ArrowError::IpcError("it has no schema".to_owned()))?;
-    Ok(Some(Batches { decoder, rest, first, schema }))
+    let rest = Buffer::from(stream.slice(..length));
+    let mut messages = Messages { decoder: StreamDecoder::new(), rest, end: Buffer::from(END) };
+    let first = messages.next()?;
+    let schema = messages.decoder.schema().ok_or_else(|| ArrowError::IpcError("it has no schema".to_owned()))?;
+    Ok(Some(Batches { messages, first, schema }))
+}
+
+struct Messages {
+    decoder: StreamDecoder,
+    /// Without an end mark, which a stream need not have.
+    rest: Buffer,
+    end: Buffer,
+}
+
+impl Messages {
+    /// The decoder takes up a message without a body only when it sees what follows it: the end mark at least.
+    fn next(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        match self.decoder.decode(&mut self.rest)? {
+            None => self.decoder.decode(&mut self.end),
+            batch => Ok(batch),
+        }
+    }
 }
 
 impl Iterator for Batches {
@@ -53,8 +73,8 @@ impl Iterator for Batches {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        let next = self.decoder.decode(&mut self.rest).transpose();
-        next.or_else(|| self.decoder.finish().err().map(Err))
+        let next = self.messages.next().transpose();
+        next.or_else(|| self.messages.decoder.finish().err().map(Err))
     }
 }
 
@@ -77,7 +97,7 @@ fn within(file: &Bytes) -> Result<Bytes, ArrowError> {
 
 /// The length of a stream up to its end mark.
 fn measured(stream: &[u8], most: u64) -> Result<Option<usize>, ArrowError> {
-    let (mut rest, mut size) = (stream, 0_u64);
+    let (mut rest, mut length, mut size) = (stream, 0, 0_u64);
     while let Some((message, body)) = next_message(&mut rest)? {
         let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
         if let Some(batch) = message.header_as_record_batch().or(dictionary) {
@@ -86,8 +106,9 @@ fn measured(stream: &[u8], most: u64) -> Result<Option<usize>, ArrowError> {
         if size > most {
             return Ok(None);
         }
+        length = stream.len() - rest.len();
     }
-    Ok(Some(stream.len() - rest.len()))
+    Ok(Some(length))
 }
 
 fn next_message<'s>(stream: &mut &'s [u8]) -> Result<Option<(ipc::Message<'s>, &'s [u8])>, ArrowError> {
@@ -155,7 +176,7 @@ fn cut_off() -> ArrowError {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int64Array, NullArray, StringArray};
     use arrow::datatypes::Int32Type;
     use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 
@@ -198,6 +219,21 @@ mod tests {
         let mut read = batches(Bytes::from(stream.clone()), MOST).expect("read").expect("small");
         assert_eq!(read.next().expect("a batch").expect("read").column(0).as_string::<i32>().value(1), "y");
         assert_eq!(rows([stream, b"and more".to_vec()].concat(), MOST), Ok(Some(2)), "what follows is not its own");
+    }
+
+    #[test]
+    fn a_stream_may_end_without_a_mark_behind_a_message_without_a_body() {
+        let empty = RecordBatch::new_empty(zeros().schema());
+        let nulls: ArrayRef = Arc::new(NullArray::new(3));
+        let nulls = RecordBatch::try_from_iter([("null", nulls)]).expect("a batch");
+        for (batches, expected) in [(vec![], 0), (vec![&empty], 0), (vec![&nulls], 3), (vec![&nulls, &nulls], 6)] {
+            let schema = batches.first().unwrap_or(&&empty).schema();
+            let mut writer = StreamWriter::try_new(Vec::new(), &schema).expect("a writer");
+            batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+            let stream = writer.into_inner().expect("ended");
+            assert_eq!(rows(stream[..stream.len() - END.len()].to_vec(), MOST), Ok(Some(expected)));
+            assert_eq!(rows(stream, MOST), Ok(Some(expected)));
+        }
     }
 
     #[test]
