@@ -12,23 +12,30 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::offline::table::{Format, Limits, MOST_COLUMNS, TableError, whole};
+use crate::offline::table::{Format, Limits, MOST_COLUMNS, TableError, too_wide, whole};
 
 const BATCH_ROWS: usize = 8_192;
+
+/// Room is made for all of a batch before there are any: of wide tables, for fewer rows.
+const BATCH_CELLS: usize = 1 << 22;
 
 pub(super) fn decode(
     text: &[u8],
     as_text: &dyn Fn(&str) -> bool,
     limits: Limits,
 ) -> Result<Vec<RecordBatch>, TableError> {
-    if header_columns(text) > MOST_COLUMNS {
-        return Err(TableError::new(format!("the table has more than {MOST_COLUMNS} columns")));
+    if is_too_wide(text) {
+        return Err(too_wide());
     }
-    let inferred = infer(text)?;
-    let all_text = inferred.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+    let header = infer(text, Some(0))?;
+    let all_text = header.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
     let all_text = Arc::new(Schema::new(all_text.collect::<Vec<_>>()));
-    let reader = ReaderBuilder::new(all_text).with_header(true).with_batch_size(BATCH_ROWS);
-    let batches = whole(reader.build(Cursor::new(text)).map_err(unreadable)?, Format::Csv, limits)?;
+    let batch_rows = (BATCH_CELLS / all_text.fields().len()).min(BATCH_ROWS);
+    let reader = ReaderBuilder::new(all_text).with_header(true).with_batch_size(batch_rows);
+    // Not in pieces: with each, room would be made for more cells of a row that goes on and on.
+    let batches = whole(reader.build_buffered(text).map_err(unreadable)?, Format::Csv, limits)?;
+    // Only now, for rows of any width are read for it: those that are wider than the header have been refused.
+    let inferred = infer(text, None)?;
     let typed = |(index, field): (usize, &Arc<Field>)| {
         let columns: Vec<_> = batches.iter().map(|batch| batch.column(index).clone()).collect();
         let wanted = if as_text(field.name()) { &DataType::Utf8 } else { field.data_type() };
@@ -44,20 +51,16 @@ pub(super) fn decode(
     (0..batches.len()).map(named).collect()
 }
 
-/// Told before anything is made of them; a comma within quotes separates nothing.
-fn header_columns(text: &[u8]) -> usize {
-    let mut is_quoted = false;
-    let end_of_line = |byte: &u8| {
-        is_quoted ^= *byte == b'"';
-        !is_quoted && *byte == b'\n'
-    };
-    let line = &text[..text.iter().position(end_of_line).unwrap_or(text.len())];
-    line.split(|byte| *byte == b'"').step_by(2).flatten().filter(|byte| **byte == b',').count() + 1
+/// By the header, as the same reader takes it apart: it gives up at the first column that is too many.
+fn is_too_wide(text: &[u8]) -> bool {
+    let most = vec![Field::new("", DataType::Null, true); MOST_COLUMNS];
+    let header = ReaderBuilder::new(Arc::new(Schema::new(most))).with_truncated_rows(true).with_batch_size(1);
+    header.build_decoder().decode(text).is_err()
 }
 
-fn infer(text: &[u8]) -> Result<Schema, TableError> {
+fn infer(text: &[u8], rows: Option<usize>) -> Result<Schema, TableError> {
     let (schema, _) =
-        CsvFormat::default().with_header(true).infer_schema(Cursor::new(text), None).map_err(unreadable)?;
+        CsvFormat::default().with_header(true).infer_schema(Cursor::new(text), rows).map_err(unreadable)?;
     match schema.fields().is_empty() {
         true => Err(TableError::new("the table has no header line").help("name the columns in the first line")),
         false => Ok(schema),

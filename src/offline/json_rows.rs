@@ -13,15 +13,15 @@ use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::offline::table::{Limits, TableError, too_large};
+use crate::offline::table::{Limits, MOST_COLUMNS, TableError, too_large, too_wide};
 
 /// No batch for no rows, which name no columns.
 pub(super) fn decode(text: &[u8], limits: Limits) -> Result<Vec<RecordBatch>, TableError> {
     let mut rows = Rows::new(limits);
     let mut json = serde_json::Deserializer::from_slice(text);
     let read = AllOf(&mut rows).deserialize(&mut json).and_then(|()| json.end());
-    if rows.is_too_large {
-        return Err(too_large(limits));
+    if let Some(refused) = rows.refused {
+        return Err(refused);
     }
     read.map_err(|error| {
         let help = r#"hand in an array of rows: [{"user_id": "u1", "event_timestamp": "2026-11-21T10:00:00Z"}]"#;
@@ -43,7 +43,8 @@ struct Rows {
     count: usize,
     bytes: usize,
     limits: Limits,
-    is_too_large: bool,
+    /// Why there is no reading on.
+    refused: Option<TableError>,
 }
 
 struct Column {
@@ -69,7 +70,7 @@ const COLUMN: usize = 256;
 
 impl Rows {
     fn new(limits: Limits) -> Rows {
-        Rows { columns: Vec::new(), by_name: HashMap::new(), count: 0, bytes: 0, limits, is_too_large: false }
+        Rows { columns: Vec::new(), by_name: HashMap::new(), count: 0, bytes: 0, limits, refused: None }
     }
 
     /// Of a key that stands twice in a row the last counts.
@@ -88,6 +89,9 @@ impl Rows {
     }
 
     fn column<E: Error>(&mut self, name: String) -> Result<usize, E> {
+        if self.columns.len() == MOST_COLUMNS {
+            return Err(self.refuse(too_wide()));
+        }
         // The rows before may all have to say that they have none.
         self.take(COLUMN + 2 * name.len() + self.count * CELL)?;
         self.by_name.insert(name.clone(), self.columns.len());
@@ -102,8 +106,15 @@ impl Rows {
 
     fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.is_too_large = self.bytes > self.limits.bytes || self.count > self.limits.rows;
-        if self.is_too_large { Err(E::custom("the rows are too large")) } else { Ok(()) }
+        match self.bytes > self.limits.bytes || self.count > self.limits.rows {
+            true => Err(self.refuse(too_large(self.limits))),
+            false => Ok(()),
+        }
+    }
+
+    fn refuse<E: Error>(&mut self, why: TableError) -> E {
+        self.refused = Some(why);
+        E::custom("refused")
     }
 }
 
@@ -349,6 +360,8 @@ mod tests {
         let too_wide = refused(&format!("[{{{wide}"), 1 << 11);
         assert!(too_wide.starts_with("the table has more than"), "{too_wide}");
         assert!(refused("[{\"n\":", 1 << 20).starts_with("not JSON rows: EOF"), "what is small is read to its end");
+        let columns: String = (0..=MOST_COLUMNS).map(|name| format!("\"{name}\":1,")).collect();
+        assert_eq!(refused(&format!("[{{{columns}"), 1 << 30), "the table has more than 10000 columns");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::kernel::name::Name;
 use crate::kernel::time::EventTime;
 use crate::kernel::value::ValueType;
 use crate::offline::json_rows;
-use crate::offline::table::{self, Format, Limits, MOST_COLUMNS, TableError};
+use crate::offline::table::{self, Format, Limits, MOST_COLUMNS, TableError, too_wide};
 
 /// The columns that a spine must have.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ pub fn check(mut batches: Vec<RecordBatch>, columns: SpineColumns<'_>) -> Result
 
 fn check_names(schema: &Schema, columns: SpineColumns<'_>) -> Result<(), TableError> {
     if schema.fields().len() > MOST_COLUMNS {
-        return Err(TableError::new(format!("the table has more than {MOST_COLUMNS} columns")));
+        return Err(too_wide());
     }
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if let Some((_, twice)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {

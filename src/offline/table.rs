@@ -8,14 +8,16 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::compute::cast;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
 
 use crate::offline::parquet_file::untrusted;
-use crate::offline::{arrow_file, csv, plain_size};
+use crate::offline::plain_size::{self, Room};
+use crate::offline::{arrow_file, csv};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -114,17 +116,26 @@ fn parquet(bytes: Bytes, limits: Limits) -> Result<Vec<RecordBatch>, TableError>
     let plain = |batch: Result<RecordBatch, ArrowError>| {
         let batch = batch.map_err(unreadable)?;
         budget.take(&batch)?;
-        as_declared(&batch, &shared.declared).map_err(unreadable)
+        as_declared(&batch, &shared.declared)
     };
     let batches: Vec<RecordBatch> = shared.batches.map(plain).collect::<Result<_, _>>()?;
     Ok(with_columns(batches, shared.declared.clone()))
 }
 
-/// With the types that the file itself names.
-fn as_declared(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().zip(declared.fields());
-    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(Arc::new(Schema::new(declared.fields().clone())), columns)
+/// With the types that the file itself names. Parquet's reader looks at the bytes of some texts only; of bytes, all are
+/// looked at before they are text.
+fn as_declared(batch: &RecordBatch, declared: &SchemaRef) -> Result<RecordBatch, TableError> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let column = |(column, field): (&ArrayRef, &FieldRef)| {
+        let bytes = cast(column, &untrusted::as_bytes(column.data_type()));
+        let declared = bytes.and_then(|bytes| cast_with_options(&bytes, field.data_type(), &strict));
+        declared.map_err(|error| {
+            TableError::in_column(field.name(), format!("it cannot be read as {}: {error}", field.data_type()))
+        })
+    };
+    let columns = batch.columns().iter().zip(declared.fields()).map(column).collect::<Result<_, _>>()?;
+    let schema = Arc::new(Schema::new(declared.fields().clone()));
+    RecordBatch::try_new(schema, columns).map_err(|error| unreadable(Format::Parquet, &error))
 }
 
 /// All of it: one without rows has its columns in a batch without rows.
@@ -158,31 +169,32 @@ fn bounded(
 /// What a table may still take.
 struct Budget {
     rows: usize,
-    bytes: u64,
+    bytes: Room,
     limits: Limits,
 }
 
 impl Budget {
     fn of(limits: Limits) -> Budget {
-        Budget { rows: limits.rows, bytes: limits.bytes as u64, limits }
+        Budget { rows: limits.rows, bytes: Room(limits.bytes as u64), limits }
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
         let fields = batch.schema();
         if let Some(field) = fields.fields().iter().find(|field| !plain_size::is_known(field.data_type())) {
-            let what = format!("a column of {} is more than a training set can have", field.data_type());
-            return Err(TableError::in_column(field.name(), what).help("write its values out"));
+            let what = format!("it is {}, and Parquet has no unions", field.data_type());
+            return Err(TableError::in_column(field.name(), what).help("give each kind of value a column"));
         }
-        let rows = self.rows.checked_sub(batch.num_rows());
-        let bytes = self.bytes.checked_sub(plain_size::of_batch(batch));
-        let (Some(rows), Some(bytes)) = (rows, bytes) else { return Err(too_large(self.limits)) };
-        (self.rows, self.bytes) = (rows, bytes);
-        Ok(())
+        self.rows = self.rows.checked_sub(batch.num_rows()).ok_or_else(|| too_large(self.limits))?;
+        self.bytes.take(batch).ok_or_else(|| too_large(self.limits))
     }
 }
 
 fn unreadable(format: Format, error: &ArrowError) -> TableError {
     TableError::new(format!("not a {format} table: {error}"))
+}
+
+pub(super) fn too_wide() -> TableError {
+    TableError::new(format!("the table has more than {MOST_COLUMNS} columns"))
 }
 
 pub(super) fn too_large(limits: Limits) -> TableError {

@@ -41,14 +41,14 @@ pub(in crate::offline) fn measure(file: &Bytes, most: u64) -> Result<Option<Meas
     if said.map(|column| column.uncompressed_size().max(0) as u64).fold(0, u64::saturating_add) > most {
         return Ok(None);
     }
-    let mut sizes = Sizes { pages: 0, values: 0, longest: 1 };
+    let mut sizes = Sizes { pages: 0, values: 0, in_lists: 0, longest: 1 };
     for group in 0..file.num_row_groups() {
         let group = file.get_row_group(group)?;
         for column in 0..group.num_columns() {
             let descriptor = group.metadata().column(column).column_descr_ptr();
             let mut pages = group.get_column_page_reader(column)?;
             while let Some(page) = pages.get_next_page()? {
-                sizes.add(&page, &descriptor)?;
+                sizes.add(&page, &descriptor, most)?;
                 if sizes.pages.max(sizes.values) > most {
                     return Ok(None);
                 }
@@ -63,12 +63,14 @@ struct Sizes {
     pages: u64,
     /// Without the bytes of text, which rows share until it is known what they come to.
     values: u64,
+    /// With those bytes, where lists of texts share beginnings.
+    in_lists: u64,
     /// The longest page of which a value may take the beginning of the one before.
     longest: usize,
 }
 
 impl Sizes {
-    fn add(&mut self, page: &Page, column: &ColumnDescriptor) -> Result<(), ArrowError> {
+    fn add(&mut self, page: &Page, column: &ColumnDescriptor, most: u64) -> Result<(), ArrowError> {
         let bytes = page.buffer().len();
         self.pages = self.pages.saturating_add(bytes as u64);
         if let Page::DictionaryPage { num_values, .. } = page {
@@ -80,16 +82,80 @@ impl Sizes {
         let is_nested = column.max_rep_level() > 0;
         let levels = if is_nested { 4 } else { 0 };
         self.values = self.values.saturating_add(u64::from(page.num_values()) * (width(column) + levels));
+        if !counts_no_more_lengths(page, column) {
+            return Err(general("a page of texts is cut off, or counts more of them than it says that it has"));
+        }
         if page.encoding() == Encoding::DELTA_BYTE_ARRAY {
-            if is_nested {
+            self.longest = self.longest.max(bytes);
+            // A row may have any number of them: they are not held in bounds by reading few rows at a time.
+            let written_out = if is_nested { u64::from(page.num_values()).saturating_mul(bytes as u64) } else { 0 };
+            self.in_lists = self.in_lists.saturating_add(written_out);
+            if self.in_lists > most {
                 return Err(general(
-                    "lists of texts that share beginnings are not read: write them with another encoding",
+                    "lists of so many texts that share beginnings are not read: write them with another encoding",
                 ));
             }
-            self.longest = self.longest.max(bytes);
         }
         Ok(())
     }
+}
+
+/// Texts whose lengths are packed are counted once more with them, and parquet makes room for as many as that says.
+fn counts_no_more_lengths(page: &Page, column: &ColumnDescriptor) -> bool {
+    let most = u64::from(page.num_values());
+    let behind = |values: Option<&[u8]>| values.and_then(|it| behind_lengths(it, most)).is_some();
+    match page.encoding() {
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => behind(behind_levels(page, column)),
+        // What each shares with the one before, and what it has of its own.
+        Encoding::DELTA_BYTE_ARRAY => behind(behind_levels(page, column).and_then(|it| behind_lengths(it, most))),
+        _ => true,
+    }
+}
+
+/// Levels that are packed without a length are older than texts whose lengths are packed.
+fn behind_levels<'p>(page: &'p Page, column: &ColumnDescriptor) -> Option<&'p [u8]> {
+    let buffer: &[u8] = page.buffer();
+    if let Page::DataPageV2 { rep_levels_byte_len, def_levels_byte_len, .. } = page {
+        return buffer.get(*rep_levels_byte_len as usize + *def_levels_byte_len as usize..);
+    }
+    let levels = [column.max_rep_level(), column.max_def_level()].into_iter().filter(|most| *most > 0);
+    levels.into_iter().try_fold(buffer, |rest, _| {
+        let (length, rest) = rest.split_first_chunk()?;
+        rest.get(u32::from_le_bytes(*length) as usize..)
+    })
+}
+
+/// What follows on packed lengths, of which there are no more than `most`.
+fn behind_lengths(mut packed: &[u8], most: u64) -> Option<&[u8]> {
+    let (block, parts) = (number(&mut packed)?, number(&mut packed)?);
+    let count = number(&mut packed).filter(|count| *count <= most)?;
+    let of_part = block.checked_div(parts).filter(|of_part| *of_part > 0)?;
+    let _first = number(&mut packed)?;
+    let mut left = count.saturating_sub(1);
+    while left > 0 {
+        let _least_difference = number(&mut packed)?;
+        let (widths, mut rest) = packed.split_at_checked(parts as usize)?;
+        for width in widths.iter().take(left.div_ceil(of_part) as usize) {
+            rest = rest.get(u64::from(*width).checked_mul(of_part)? as usize / 8..)?;
+        }
+        left = left.saturating_sub(block);
+        packed = rest;
+    }
+    Some(packed)
+}
+
+/// Seven bits to a byte, the lowest first.
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// Of a value; of text, of its offset.
@@ -121,30 +187,56 @@ fn viewed(field: &FieldRef) -> FieldRef {
 }
 
 fn as_views(data_type: &DataType) -> DataType {
-    match data_type {
+    with_leaves(data_type, &|leaf| match leaf {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-        DataType::Dictionary(_, values) => as_views(values),
-        DataType::List(item) => DataType::List(viewed(item)),
-        DataType::LargeList(item) => DataType::LargeList(viewed(item)),
-        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(viewed(item), *length),
-        DataType::Map(entries, is_sorted) => DataType::Map(viewed(entries), *is_sorted),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(viewed).collect()),
+        DataType::Dictionary(_, values) => match as_views(values) {
+            view @ (DataType::Utf8View | DataType::BinaryView) => view,
+            // Values of one width come to no more than their rows, and not all of them could be put back.
+            _ => leaf.clone(),
+        },
         flat => flat.clone(),
+    })
+}
+
+/// The same with views of text as views of bytes.
+pub(in crate::offline) fn as_bytes(data_type: &DataType) -> DataType {
+    with_leaves(data_type, &|leaf| match leaf {
+        DataType::Utf8View => DataType::BinaryView,
+        flat => flat.clone(),
+    })
+}
+
+fn with_leaves(data_type: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
+    let within = |field: &FieldRef| {
+        let data_type = with_leaves(field.data_type(), leaf);
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
+    match data_type {
+        DataType::List(item) => DataType::List(within(item)),
+        DataType::LargeList(item) => DataType::LargeList(within(item)),
+        DataType::ListView(item) => DataType::ListView(within(item)),
+        DataType::LargeListView(item) => DataType::LargeListView(within(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(within(item), *length),
+        DataType::Map(entries, is_sorted) => DataType::Map(within(entries), *is_sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(within).collect()),
+        flat => leaf(flat),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        Array, ArrayRef, AsArray, DictionaryArray, Int64Array, LargeStringArray, ListArray, StringArray,
+        Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, DurationMicrosecondArray, Int32Array, Int64Array,
+        LargeStringArray, ListArray, ListViewArray, StringArray,
     };
     use arrow::datatypes::Int32Type;
     use arrow::record_batch::RecordBatch;
-    use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_writer::ArrowWriterOptions;
+    use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter, encode_arrow_schema};
     use parquet::basic::{Compression, ZstdLevel};
-    use parquet::file::properties::WriterProperties;
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 
     use super::*;
     use crate::offline::parquet_file::encode;
@@ -170,9 +262,13 @@ mod tests {
         WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build()
     }
 
+    fn packed(encoding: Encoding) -> WriterPropertiesBuilder {
+        WriterProperties::builder().set_dictionary_enabled(false).set_encoding(encoding)
+    }
+
     /// Text of so many bytes, the same in each row.
     fn same(bytes: usize, rows: usize) -> ArrayRef {
-        let keys = arrow::array::Int32Array::from(vec![0; rows]);
+        let keys = Int32Array::from(vec![0; rows]);
         let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
         Arc::new(DictionaryArray::<Int32Type>::try_new(keys, text).expect("a dictionary"))
     }
@@ -190,10 +286,7 @@ mod tests {
 
     #[test]
     fn texts_that_share_their_beginnings_are_read_a_few_at_a_time() {
-        let properties = WriterProperties::builder()
-            .set_dictionary_enabled(false)
-            .set_encoding(Encoding::DELTA_BYTE_ARRAY)
-            .set_compression(Compression::ZSTD(ZstdLevel::default()));
+        let properties = packed(Encoding::DELTA_BYTE_ARRAY).set_compression(Compression::ZSTD(ZstdLevel::default()));
         let texts = (0..100).map(|row| format!("{}{row}", "x".repeat(1 << 20)));
         let file = written(Arc::new(StringArray::from_iter_values(texts)), properties.build());
         let measured = measure(&Bytes::from(file.clone()), 1 << 24).expect("read").expect("small pages");
@@ -202,6 +295,64 @@ mod tests {
         let read = decode(file.clone(), roomy).expect("read");
         assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 100);
         assert!(decode(file, LIMITS).expect_err("100 MB").starts_with("the table has more than"));
+    }
+
+    #[test]
+    fn texts_with_packed_lengths_are_read_whatever_writes_them() {
+        let texts = (0..1_000).map(|row| (row % 3 > 0).then(|| "x".repeat(row % 200)));
+        let texts = StringArray::from_iter(texts);
+        for encoding in [Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY] {
+            for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+                let file = written(Arc::new(texts.clone()), packed(encoding).set_writer_version(version).build());
+                let read = decode(file, LIMITS).expect("read");
+                assert_eq!(read[0].column(0).as_string::<i32>(), &texts, "{encoding} {version:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_packs_more_lengths_than_it_has_texts_is_refused() {
+        // A block of 128 lengths in four parts, and one of them is there.
+        const ONE: [u8; 4] = [0x80, 0x01, 4, 1];
+        for (encoding, lists) in [(Encoding::DELTA_LENGTH_BYTE_ARRAY, 1), (Encoding::DELTA_BYTE_ARRAY, 2)] {
+            let file = written(Arc::new(StringArray::from(vec!["a text"])), packed(encoding).build());
+            let places = file.windows(ONE.len()).enumerate().filter(|(_, bytes)| **bytes == ONE);
+            let places: Vec<usize> = places.map(|(place, _)| place).collect();
+            assert_eq!(places.len(), lists, "{encoding}");
+            for place in places {
+                let mut file = file.clone();
+                file[place + 3] = 127;
+                let refused = decode(file, LIMITS).expect_err("there is one");
+                assert!(refused.ends_with("counts more of them than it says that it has"), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_texts_that_share_beginnings_are_read_if_they_are_small_however_they_are_written_out() {
+        let lists = |rows: usize| {
+            let texts = StringArray::from_iter_values((0..rows).map(|row| format!("{}{row}", "x".repeat(100))));
+            let item = Arc::new(arrow::datatypes::Field::new_list_field(DataType::Utf8, true));
+            let offsets = arrow::buffer::OffsetBuffer::from_lengths(vec![2; rows / 2]);
+            Arc::new(ListArray::new(item, offsets, Arc::new(texts), None)) as ArrayRef
+        };
+        let file = |rows| written(lists(rows), packed(Encoding::DELTA_BYTE_ARRAY).build());
+        let read = decode(file(100), LIMITS).expect("read");
+        assert_eq!(read[0].column(0).as_list::<i32>().values(), lists(100).as_list::<i32>().values());
+        let refused = decode(file(10_000), LIMITS).expect_err("too many");
+        assert!(refused.contains("lists of so many texts that share beginnings are not read"), "{refused}");
+    }
+
+    #[test]
+    fn bytes_that_the_file_calls_text_are_text_or_refused() {
+        let said = Schema::new(vec![arrow::datatypes::Field::new("column", DataType::Utf8, false)]);
+        let said = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&said));
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![said])).build();
+        let file = |bytes: &[u8]| written(Arc::new(BinaryArray::from(vec![bytes])), properties.clone());
+        let read = decode(file("é".as_bytes()), LIMITS).expect("read");
+        assert_eq!(read[0].column(0).as_string::<i32>().value(0), "é");
+        let refused = decode(file(b"\xff\xfe"), LIMITS).expect_err("no text");
+        assert!(refused.starts_with("column `column`: it cannot be read as Utf8: "), "{refused}");
     }
 
     #[test]
@@ -222,12 +373,17 @@ mod tests {
             Arc::new(StringArray::from(vec![Some("a"), None])),
             lists.nulls().cloned(),
         );
-        let columns: [(&str, ArrayRef); 5] = [
+        let durations = Int32Array::from(vec![Some(0), None]);
+        let durations =
+            DictionaryArray::<Int32Type>::try_new(durations, Arc::new(DurationMicrosecondArray::from(vec![7])));
+        let columns: [(&str, ArrayRef); 7] = [
+            ("durations", Arc::new(durations.expect("a dictionary"))),
+            ("views", Arc::new(ListViewArray::from(texts.clone()))),
             ("large", Arc::new(LargeStringArray::from(vec![Some("a"), None]))),
             ("shared", same(3, 2)),
             ("lists", Arc::new(lists)),
             ("texts", Arc::new(texts)),
-            ("bytes", Arc::new(arrow::array::BinaryArray::from(vec![Some(&b"a"[..]), None]))),
+            ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"a"[..]), None]))),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)));
         let batch = batch.expect("a batch");

@@ -1,6 +1,8 @@
 //! Spines of every format, right and wrong.
 
-use arrow::array::{DictionaryArray, Int32Array, StringArray, StringViewBuilder, TimestampNanosecondArray};
+use arrow::array::{
+    DictionaryArray, Int32Array, ListViewArray, RunArray, StringArray, StringViewBuilder, TimestampNanosecondArray,
+};
 use arrow::datatypes::Int32Type;
 use arrow::ipc::writer::FileWriter;
 use arrow::util::pretty::pretty_format_batches;
@@ -116,9 +118,7 @@ fn mistakes_name_row_and_column() {
     );
     check(
         "user_id,shop,label_time\nu,1,2026-11-21T10:00:00Z\nu,1\n",
-        expect![[
-            r#"not a CSV table: Csv error: Encountered unequal lengths between records on CSV file. Expected 3 records, found 2 records at line 3"#
-        ]],
+        expect![[r#"not a CSV table: Csv error: incorrect number of fields for line 3, expected 3 got 2"#]],
     );
     check(
         "",
@@ -212,10 +212,68 @@ fn keys_that_share_one_large_value_are_refused_and_not_written_out() {
 }
 
 #[test]
+fn columns_of_list_views_and_of_runs_are_passed_through_and_can_be_written() {
+    let lists: ArrayRef = Arc::new(ListViewArray::from_iter_primitive::<Int32Type, _, _>([
+        Some(vec![Some(1), None]),
+        None,
+        Some(vec![Some(2)]),
+    ]));
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2, 3]), &StringArray::from(vec!["a", "b"]));
+    let columns: [(&str, ArrayRef); 5] = [
+        ("user_id", Arc::new(StringArray::from(vec!["u"; 3]))),
+        ("shop", Arc::new(Int32Array::from(vec![1; 3]))),
+        ("label_time", Arc::new(TimestampNanosecondArray::from(vec![0; 3]))),
+        ("lists", lists),
+        ("runs", Arc::new(runs.expect("runs"))),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)));
+    let batch = batch.expect("a batch");
+    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).expect("a writer");
+    writer.write(&batch).expect("written");
+    let file = Bytes::from(writer.into_inner().expect("ended"));
+    let read = read_as(file, Format::Arrow, LIMITS).expect("read");
+    let columns = read[0].slice(1, 2).project(&[3, 4]).expect("they are there");
+    let written = Bytes::from(parquet_file::encode(&columns).expect("encoded"));
+    let written: Vec<RecordBatch> =
+        parquet_file::read(written).expect("a file").collect::<Result<_, _>>().expect("read again");
+    expect![[r#"
+        +-------+------+
+        | lists | runs |
+        +-------+------+
+        |       | a    |
+        | [2]   | b    |
+        +-------+------+"#]]
+    .assert_eq(&pretty_format_batches(&written).expect("printed").to_string());
+}
+
+#[test]
+fn a_csv_may_end_its_lines_as_it_likes() {
+    for end in ["\n", "\r\n", "\r"] {
+        let csv = format!("user_id,shop,label_time{end}") + &format!("u,1,2026-11-21T10:00:00Z{end}").repeat(5_000);
+        let read = read_as(Bytes::from(csv), Format::Csv, LIMITS).expect("read");
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 5_000, "{end:?}");
+    }
+}
+
+#[test]
 fn a_table_of_nothing_but_columns_is_refused() {
-    let csv = Bytes::from(",".repeat(MOST_COLUMNS) + "\n");
-    let refused = read_as(csv, Format::Csv, LIMITS).expect_err("too many");
-    assert_eq!(refused.what, "the table has more than 10000 columns");
+    let refused = |csv: String| read_as(Bytes::from(csv), Format::Csv, LIMITS).expect_err("not a spine").what;
+    for before in ["", "\n", "\r", "a\"", "\"a\nb\""] {
+        let too_many = refused(format!("{before}{}\n", ",".repeat(MOST_COLUMNS)));
+        assert_eq!(too_many, "the table has more than 10000 columns", "{before:?}");
+    }
+    assert_eq!(refused(",".repeat(MOST_COLUMNS - 1)), "the name stands twice");
+    let wide_row = refused(format!("user_id,shop,label_time\n{}\n", ",".repeat(1_000_000)));
+    assert!(wide_row.ends_with("for line 2, expected 3 got more than 24576"), "{wide_row}");
+}
+
+#[test]
+fn no_room_is_made_for_more_cells_of_a_wide_csv_than_it_may_have_at_once() {
+    let (columns, rows) = (MOST_COLUMNS, 500);
+    let csv = Bytes::from(format!("{}\n", ",".repeat(columns - 1)).repeat(1 + rows));
+    let batches = table::decode(csv, Format::Csv, &|_| false, LIMITS).expect("read");
+    let batches: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!(batches, [419, 81]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, DictionaryArray, Int32Array, Int64Array, ListArray, ListViewArray, RecordBatch, RunArray, StringArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int32Type;
 use arrow::ipc::CompressionType;
@@ -29,12 +30,16 @@ fn spine_rows() -> RecordBatch {
     let notes: StringViewArray =
         (0..ROWS).map(|row| (row % 7 > 0).then(|| format!("a note of some length {row}"))).collect();
     let lists = (0..ROWS).map(|row| (row % 5 > 0).then(|| vec![Some(row as i32), None]));
-    let columns: [(&str, ArrayRef); 5] = [
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![100, 300]), &StringArray::from(vec!["a", "b"]));
+    let columns: [(&str, ArrayRef); 7] = [
         ("user_id", Arc::new(users)),
         ("item_id", Arc::new(items)),
         ("event_timestamp", Arc::new(times)),
         ("note", Arc::new(notes)),
-        ("lists", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))),
+        ("views", Arc::new(ListViewArray::from(lists.clone()))),
+        ("lists", Arc::new(lists)),
+        ("runs", Arc::new(runs.expect("they end one behind the other"))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).expect("a batch")
 }
@@ -45,6 +50,7 @@ pub fn parquet() -> Vec<Vec<u8>> {
         plain(),
         plain().set_compression(Compression::SNAPPY),
         plain().set_dictionary_enabled(false).set_column_encoding("note".into(), Encoding::DELTA_BYTE_ARRAY),
+        plain().set_dictionary_enabled(false).set_column_encoding("note".into(), Encoding::DELTA_LENGTH_BYTE_ARRAY),
     ];
     let written = properties.into_iter().map(|properties| {
         let batch = spine_rows();
