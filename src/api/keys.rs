@@ -198,11 +198,18 @@ fn scopes(body: &KeyBody) -> Result<Vec<Scope>, Problem> {
     let mut scopes: Vec<Scope> = body.scopes.iter().copied().map(Scope::from).collect();
     scopes.sort_unstable();
     scopes.dedup();
-    let is_limited = !body.services.is_empty() || !body.sources.is_empty();
-    match scopes.contains(&Scope::Admin) && is_limited {
-        _ if scopes.is_empty() => wrong("`scopes` is empty: give one or more of `read`, `ingest`, `admin`"),
-        true => wrong("a key with the scope `admin` may do everything: it cannot be limited to services or sources"),
-        false => Ok(scopes),
+    let (of_services, of_sources) = (!body.services.is_empty(), !body.sources.is_empty());
+    let has = |scope| scopes.contains(&scope);
+    if scopes.is_empty() {
+        wrong("`scopes` is empty: give one or more of `read`, `ingest`, `admin`")
+    } else if has(Scope::Admin) && (of_services || of_sources) {
+        wrong("a key with the scope `admin` may do everything: it cannot be limited to services or sources")
+    } else if of_services && !has(Scope::Read) {
+        wrong("`services` limit the scope `read`, which the key does not have: limit `ingest` by `sources`")
+    } else if of_sources && !has(Scope::Ingest) {
+        wrong("`sources` limit the scope `ingest`, which the key does not have: limit `read` by `services`")
+    } else {
+        Ok(scopes)
     }
 }
 

@@ -269,6 +269,8 @@ async fn what_is_not_a_key_is_not_made() {
         json!({ "name": "ranker", "scopes": [] }),
         json!({ "name": "ranker", "scopes": ["read"], "services": ["My Shelf"] }),
         json!({ "name": "ranker", "scopes": ["admin"], "services": ["shelf"] }),
+        json!({ "name": "ranker", "scopes": ["read"], "sources": ["clicks"] }),
+        json!({ "name": "ranker", "scopes": ["ingest"], "services": ["shelf"] }),
         json!({ "name": "ranker", "scopes": ["write"] }),
     ];
     let mut problems = String::new();
@@ -281,6 +283,8 @@ async fn what_is_not_a_key_is_not_made() {
         400 INVALID_KEY: `scopes` is empty: give one or more of `read`, `ingest`, `admin`
         400 INVALID_KEY: `services`: `My Shelf` is not a name: `a` to `z` first, then `a` to `z`, `0` to `9` and `_`
         400 INVALID_KEY: a key with the scope `admin` may do everything: it cannot be limited to services or sources
+        400 INVALID_KEY: `sources` limit the scope `ingest`, which the key does not have: limit `read` by `services`
+        400 INVALID_KEY: `services` limit the scope `read`, which the key does not have: limit `ingest` by `sources`
         400 INVALID_BODY: Failed to deserialize the JSON body into the target type: scopes[0]: unknown variant `write`, expected one of `read`, `ingest`, `admin` at line 1 column 34
     "#]].assert_eq(&problems);
     assert_eq!(admin.get(KEYS).await.json()["keys"].as_array().map(Vec::len), Some(1));
