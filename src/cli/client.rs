@@ -6,6 +6,8 @@ use std::io::Write;
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
+use crate::cli::WrongUse;
+
 /// A service at a base URL.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
@@ -39,6 +41,9 @@ pub(super) enum Body {
 
 impl Client {
     pub fn new(base: &str, key: Option<Key>) -> anyhow::Result<Client> {
+        if !reqwest::Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            bail!(WrongUse(format!("`{base}` is not the URL of a service, such as `http://127.0.0.1:6566`")));
+        }
         let http = reqwest::Client::builder().tcp_nodelay(true).build().context("the HTTP client cannot start")?;
         Ok(Client { base: base.trim_end_matches('/').to_owned(), key, http })
     }
@@ -113,14 +118,18 @@ impl Client {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
-        if error.is_connect() {
+        let (base, is_connect, error) = (&self.base, error.is_connect(), anyhow::Error::new(error));
+        let cause = error.root_cause().to_string();
+        if is_connect && cause.contains("certificate") {
+            return anyhow!("{base} is not trusted ({cause}): name the PEM of who vouches for it in `SSL_CERT_FILE`");
+        }
+        if is_connect {
             return anyhow!(
-                "no service answers at {}: start one with `freshet serve`, name another with `--url`, or work without \
-                 one with `--local` where the command has it",
-                self.base
+                "no service answers at {base} ({cause}): start one with `freshet serve`, name another with `--url`, or \
+                 work without one with `--local` where the command has it"
             );
         }
-        anyhow::Error::new(error).context(format!("{} did not answer", self.base))
+        error.context(format!("{base} did not answer"))
     }
 }
 

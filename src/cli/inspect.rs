@@ -9,7 +9,7 @@ use crate::cli::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  freshet inspect household_spend household_id=2020\n  \
-                        freshet inspect household_spend:baskets_28d household_id=2020")]
+                        freshet inspect household_spend:baskets_30d household_id=2020")]
 pub(super) struct Arguments {
     /// A feature view, one of its features as `view:feature`, or a feature service
     view: String,

@@ -82,7 +82,7 @@ async fn list_has_a_line_for_each_definition_and_the_history_one_for_each_change
     let told: Vec<&str> = history.lines().map(|line| line.split_once("Z  ").map_or(line, |(_, what)| what)).collect();
     expect![[r#"
         revision 2  by ada
-          ~ feature view `activity`: values change, needs a backfill (9d12e7773f35960b → 4900eae7d40da410): where new
+          ~ feature view `activity`: values change, a new version is built (9d12e7773f35960b → 4900eae7d40da410): where new
         revision 1  by unknown
           + entity `user`: new
           + entity `item`: new
@@ -97,10 +97,11 @@ async fn list_has_a_line_for_each_definition_and_the_history_one_for_each_change
     .assert_eq(&(told.join("\n") + "\n"));
     misunderstands(
         &shop,
-        &["list everything", "list --output yaml"],
+        &["list everything", "list --output yaml", "list --url 127.0.0.1:6566"],
         expect![[r#"
         error: unexpected argument 'everything' found
         error: invalid value 'yaml' for '--output <OUTPUT>'
+        freshet: `127.0.0.1:6566` is not the URL of a service, such as `http://127.0.0.1:6566`
     "#]],
     )
     .await;

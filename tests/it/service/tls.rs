@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, Version};
 use serde_json::json;
 
 use super::{CLICKS, SHOP, config, start_with, until};
-use crate::process::Process;
+use crate::process::{Process, freshet, run};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/service/tls_files").join(name)
@@ -39,6 +39,13 @@ async fn a_client_that_trusts_the_certificate_speaks_either_http_over_tls_and_no
     assert!(strangers.get(&url).send().await.is_err(), "a certificate that nobody vouches for");
     let in_the_clear = Client::new().get(url.replace("https", "http")).send().await;
     assert!(in_the_clear.is_err(), "{in_the_clear:?}");
+    let mut command = freshet(["list"]);
+    command.env("FRESHET_URL", app.url());
+    let said = run(command).await.failed(1);
+    assert!(said.contains("is not trusted") && said.contains("SSL_CERT_FILE"), "{said}");
+    let mut command = freshet(["list"]);
+    command.env("FRESHET_URL", app.url()).env("SSL_CERT_FILE", &cert);
+    run(command).await.done();
     app.stop().await.expect("it stops cleanly");
 }
 
