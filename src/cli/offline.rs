@@ -169,6 +169,11 @@ pub(super) async fn parity(arguments: ParityArguments) -> anyhow::Result<ExitCod
         Format::Json => println!("{}", output::json(&report)),
         Format::Table => println!("{}", parity_table(&report)),
     }
+    if report["compared"] == 0 {
+        eprintln!(
+            "nothing was compared, which proves nothing: of so many looked-up rows as `parity_sample` says one is kept"
+        );
+    }
     Ok(if report["different"] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
