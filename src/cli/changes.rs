@@ -69,9 +69,9 @@ fn of_change(change: &Value, paint: Paint) -> String {
     let (sign, colour, what) = match text(change, "change") {
         "new" => ("+", Colour::Green, "new"),
         "removed" => ("-", Colour::Red, "removed"),
-        "recomputed" => ("~", Colour::Yellow, "values change, needs a backfill"),
+        "recomputed" => ("~", Colour::Yellow, "values change, a new version is built"),
         "described" => ("~", Colour::Grey, "only described differently"),
-        _ => ("~", Colour::Yellow, "changed, needs no backfill"),
+        _ => ("~", Colour::Yellow, "changed, rows stay as they are"),
     };
     let detail = text(change, "detail");
     let why = if detail.is_empty() || what.starts_with("only") { String::new() } else { format!(": {detail}") };
@@ -146,7 +146,7 @@ mod tests {
         expect![[r#"
             + feature view `visits`: new
                 about 720 bytes an entity, 81342 events to read, 4 parts a lookup
-            ~ feature view `activity`: values change, needs a backfill: feature items gone
+            ~ feature view `activity`: values change, a new version is built: feature items gone
                 about 12 bytes an entity and the values that are kept, and as many events to read as the log has
                 breaks: lookups of `activity:items` fail
             ~ entity `user`: only described differently

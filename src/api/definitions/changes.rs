@@ -35,7 +35,7 @@ pub(in crate::api) struct Changes {
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct ChangeRow {
-    /// `new`, `recomputed` (values change, needs a backfill), `changed` (without a backfill), `described` (no effect on
+    /// `new`, `recomputed` (values change, a new version is built), `changed` (without a backfill), `described` (no effect on
     /// values) or `removed`.
     change: &'static str,
     kind: &'static str,

@@ -59,9 +59,9 @@ impl fmt::Display for Change {
         match &self.effect {
             Effect::New => f.write_str("new"),
             Effect::Recomputed { from, to, reasons } => {
-                write!(f, "values change, needs a backfill ({from} → {to}): {}", reasons.join(", "))
+                write!(f, "values change, a new version is built ({from} → {to}): {}", reasons.join(", "))
             }
-            Effect::Changed { reasons } => write!(f, "reads change, needs no backfill: {}", reasons.join(", ")),
+            Effect::Changed { reasons } => write!(f, "reads change, rows stay as they are: {}", reasons.join(", ")),
             Effect::Altered { reasons } => write!(f, "changes: {}", reasons.join(", ")),
             Effect::Described => f.write_str("only described differently"),
             Effect::Removed => f.write_str("removed"),

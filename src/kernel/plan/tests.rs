@@ -262,7 +262,7 @@ fn changed_values_are_told_from_changed_reads_and_changed_words() {
         &values,
         expect![[r#"
             ~ source `clicks`: changes: topic changed
-            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → 84cdc37fd3b8f624): allowed_lateness changed, feature spend_30d new, feature spend_7d gone, topic changed, where changed
+            ~ feature view `activity`: values change, a new version is built (2eb5f00dec0ea4c9 → 84cdc37fd3b8f624): allowed_lateness changed, feature spend_30d new, feature spend_7d gone, topic changed, where changed
             ~ feature service `model`: changes: feature activity:spend_30d new, feature activity:spend_7d gone"#]],
     );
     let reads = changed(&[("max_age: 30d", "max_age: 7d"), ("default: 0", "default: 1")]);
@@ -270,7 +270,7 @@ fn changed_values_are_told_from_changed_reads_and_changed_words() {
         &plan(BASE),
         &reads,
         expect![
-            "~ feature view `activity`: reads change, needs no backfill: default of views_1h changed, max_age changed"
+            "~ feature view `activity`: reads change, rows stay as they are: default of views_1h changed, max_age changed"
         ],
     );
     let words = changed(&[
@@ -331,7 +331,7 @@ fn a_schema_changes_as_its_compatibility_allows() {
         &changed(&required),
         expect![[r#"
             ~ source `clicks`: changes: field note changed
-            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → 298890988529ee1f): field note new
+            ~ feature view `activity`: values change, a new version is built (2eb5f00dec0ea4c9 → 298890988529ee1f): field note new
             source `clicks`: the field `note` was optional and is now required, which `compatibility: backward` forbids
               help: leave it optional; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -341,7 +341,7 @@ fn a_schema_changes_as_its_compatibility_allows() {
         &changed(&retyped),
         expect![[r#"
             ~ source `clicks`: changes: field price changed
-            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → c45cdb404544b5d0): column spend changed, field price gone
+            ~ feature view `activity`: values change, a new version is built (2eb5f00dec0ea4c9 → c45cdb404544b5d0): column spend changed, field price gone
             source `clicks`: the field `price` was float64 and is now string, which `compatibility: backward` forbids
               help: keep the field, and add one of another name; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -353,7 +353,7 @@ fn a_schema_changes_as_its_compatibility_allows() {
         &changed(&forward),
         expect![[r#"
             ~ source `clicks`: changes: compatibility changed, field quantity changed
-            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → fc0c546577cc6f2f): field quantity changed
+            ~ feature view `activity`: values change, a new version is built (2eb5f00dec0ea4c9 → fc0c546577cc6f2f): field quantity changed
             source `clicks`: the field `quantity` was int32 and is now int64, which `compatibility: forward` forbids
               help: keep the field, and add one of another name; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -375,7 +375,7 @@ fn fields_come_and_go_as_their_direction_allows() {
         &changed(&full),
         expect![[r#"
             ~ source `clicks`: changes: compatibility changed, field extra new
-            ~ feature view `activity`: values change, needs a backfill (2eb5f00dec0ea4c9 → 27866e16a658d484): field extra new
+            ~ feature view `activity`: values change, a new version is built (2eb5f00dec0ea4c9 → 27866e16a658d484): field extra new
             source `clicks`: the field `extra` was absent and is now required, which `compatibility: backward` forbids
               help: make it optional: earlier events lack it; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -385,7 +385,7 @@ fn fields_come_and_go_as_their_direction_allows() {
         &changed(&optional),
         expect![[r#"
             ~ source `clicks`: changes: field extra changed
-            ~ feature view `activity`: values change, needs a backfill (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
+            ~ feature view `activity`: values change, a new version is built (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
             source `clicks`: the field `extra` was required and is now optional, which `compatibility: forward` forbids
               help: leave it required; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );
@@ -394,7 +394,7 @@ fn fields_come_and_go_as_their_direction_allows() {
         &changed(&full[..1]),
         expect![[r#"
             ~ source `clicks`: changes: field extra gone
-            ~ feature view `activity`: values change, needs a backfill (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
+            ~ feature view `activity`: values change, a new version is built (27866e16a658d484 → 2eb5f00dec0ea4c9): field extra gone
             source `clicks`: the field `extra` was required and is now absent, which `compatibility: forward` forbids
               help: keep it: readers of before require it; or declare `compatibility: none` where no event of the other schema matters any more"#]],
     );

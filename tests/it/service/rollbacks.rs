@@ -147,7 +147,7 @@ async fn the_history_says_who_applied_and_rolled_back_what() {
     let named = |text: String, name: &str, as_what: &str| text.replace(done[name].as_str().expect("text"), as_what);
     expect![[r#"
         "ada" null: < feature view `activity`: rolled back (<two> → <one>)
-        "grace" 2: ~ feature view `activity`: values change, needs a backfill (<one> → <two>): where new
+        "grace" 2: ~ feature view `activity`: values change, a new version is built (<one> → <two>): where new
     "#]]
     .assert_eq(&named(named(text, "from", "<two>"), "to", "<one>"));
     let all = shop.api.get("/v1/definitions/history").await.json();
