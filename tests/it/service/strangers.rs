@@ -15,9 +15,9 @@ async fn a_page_of_another_site_changes_nothing_in_a_project_without_keys() {
     let renamed = shop.api.with_header("host", "evil.example");
     refused += &problem(&renamed.get("/v1/definitions").await);
     expect![[r#"
-        403 CROSS_SITE: the call is from a web page of another site, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address
-        403 CROSS_SITE: the call is from a web page of https://evil.example, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address
-        403 CROSS_SITE: the call is from somebody who calls this service `evil.example`, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address
+        403 CROSS_SITE: the call is from a web page of another site, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address, as a proxy in front of it has to as well
+        403 CROSS_SITE: the call is from a web page of https://evil.example, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address, as a proxy in front of it has to as well
+        403 CROSS_SITE: the call is from somebody who calls this service `evil.example`, and the project has no API keys that would tell it from others: make one with `freshet keys create` and send it, or call the service by its address, as a proxy in front of it has to as well
     "#]]
     .assert_eq(&refused);
     let own = shop.api.with_header("origin", shop.api.base());
