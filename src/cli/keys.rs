@@ -75,7 +75,13 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.action {
         Action::Create { name, scopes, services, sources, place } => {
             let body = KeyBody { name, scopes, services, sources };
-            let made = place.open().await?.create(&body).await?;
+            let keys = place.open().await?;
+            // Who may not list them does not make the first.
+            let is_first = keys.list().await.is_ok_and(|listed| listed.as_array().is_some_and(Vec::is_empty));
+            let made = keys.create(&body).await?;
+            if is_first {
+                eprintln!("the project had no keys: from now on every call without one is refused, and that stays so");
+            }
             match place.output {
                 Format::Json => println!("{}", output::json(&made)),
                 Format::Table => {
