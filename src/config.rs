@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::batch::Resources;
+use crate::kernel::definition::closest;
 use crate::kernel::name::Name;
 use crate::kernel::time::Micros;
 use crate::offline::Inputs;
@@ -204,6 +205,13 @@ impl Config {
             settings: check.shown(),
         })
     }
+}
+
+/// A variable that nothing reads, and that is spelled nearly as one of a setting: that one.
+pub fn meant_by(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix("FRESHET_")?.to_lowercase();
+    let meant = closest(&name, &SETTINGS.map(|(known, _, _)| known)).filter(|meant| *meant != name)?;
+    Some(format!("FRESHET_{}", meant.to_uppercase()))
 }
 
 /// Where the service keeps what it has: folders and URLs.

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::app::{App, asked_to_stop};
 use crate::cli::{WrongUse, output};
-use crate::config::{Config, File};
+use crate::config::{Config, File, meant_by};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
@@ -114,6 +114,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let format = if arguments.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
     telemetry::init(format, "info");
     let config = arguments.settings.config()?;
+    for (variable, _) in std::env::vars_os() {
+        // An orchestrator may set others of our prefix: what is like none of ours is its own.
+        if let Some((variable, meant)) = variable.to_str().and_then(|it| Some((it, meant_by(it)?))) {
+            tracing::warn!("`{variable}` is not a setting and is not read: did you mean `{meant}`?");
+        }
+    }
     let app = tokio::select! {
         app = App::start(config) => app?,
         // It may wait for servers that are away; the first process of a container ends for no signal that it does not take.

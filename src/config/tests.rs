@@ -41,6 +41,17 @@ fn every_mistake_is_named_at_once() {
 }
 
 #[test]
+fn a_variable_that_is_nearly_a_setting_is_noticed_and_no_other() {
+    assert_eq!(meant_by("FRESHET_KAFAK").as_deref(), Some("FRESHET_KAFKA"));
+    assert_eq!(meant_by("FRESHET_JOB_MEMORY").as_deref(), Some("FRESHET_JOB_MEMORY_MB"));
+    let others = ["FRESHET_KAFKA", "FRESHET_URL", "FRESHET_API_KEY", "FRESHET_LOG", "FRESHET_LOG_FORMAT", "KAFAK"];
+    let of_kubernetes = ["FRESHET_PORT", "FRESHET_SERVICE_HOST", "FRESHET_PORT_6566_TCP_ADDR"];
+    for other in others.iter().chain(&of_kubernetes) {
+        assert_eq!(meant_by(other), None, "{other}");
+    }
+}
+
+#[test]
 fn servers_are_checked_by_the_look_of_their_settings() {
     let mistakes = mistakes(&[
         ("redis", "http://ada:secret@redis-1"),

@@ -31,6 +31,8 @@ use crate::kernel::time::{EventTime, Micros};
 use crate::kernel::value::{Value, ValueType};
 use crate::kernel::window::Sliding;
 
+pub(crate) use suggest::closest;
+
 /// One file (or request body) of definitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceText {

@@ -29,7 +29,7 @@ pub(super) fn quoted(names: &[&str]) -> String {
 }
 
 /// The name within a third of the letters (a swap of two counts once), or the only one that begins with it.
-pub(super) fn closest<'n>(wrong: &str, known: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn closest<'n>(wrong: &str, known: &[&'n str]) -> Option<&'n str> {
     let distance = |name: &&str| strsim::osa_distance(wrong, name);
     let near = |name: &&&str| distance(name) <= (wrong.chars().count() / 3).max(1);
     let begins = |name: &&&str| wrong.len() >= 3 && name.starts_with(wrong);
