@@ -63,6 +63,11 @@ fn scrape(state: &State) -> Scrape {
             scrape.newest_event_time_ms.with_label_values(&labels).set(newest.floor_to_millis().micros() / 1_000);
         }
     }
+    for ((source, partition), it) in state.archived.here() {
+        let labels = [source.as_str(), &partition.to_string()];
+        scrape.archived_offset.with_label_values(&labels).set(i64::try_from(it.archived_to).unwrap_or(i64::MAX));
+        scrape.archive_stopped.with_label_values(&labels).set(i64::from(it.stopped.is_some()));
+    }
     let none: [&str; 0] = [];
     scrape.lookups_unlogged.with_label_values(&none).inc_by(state.serving.sampler.dropped());
     for (failure, count) in state.serving.store.failures() {

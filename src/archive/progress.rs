@@ -35,6 +35,11 @@ impl Progress {
         self.standings.borrow().get(&(source.clone(), partition)).cloned()
     }
 
+    /// Of each partition that this process archives, by source.
+    pub fn all(&self) -> BTreeMap<(Name, u32), Standing> {
+        self.standings.borrow().clone()
+    }
+
     /// Whether the archiver of this process is in its group.
     pub fn is_listening(&self) -> bool {
         self.listening.load(Ordering::SeqCst)

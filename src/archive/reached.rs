@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::archive::Progress;
+use crate::archive::{Progress, Standing};
 use crate::kernel::definition::Source;
 use crate::kernel::name::Name;
 use crate::offline::{self, Archive};
@@ -45,6 +45,11 @@ pub enum WaitError {
 impl Reached {
     pub fn new(progress: Progress, archive: Archive) -> Reached {
         Reached { progress, archive, known: Arc::default() }
+    }
+
+    /// Of each partition that this process archives, by source.
+    pub fn here(&self) -> BTreeMap<(Name, u32), Standing> {
+        self.progress.all()
     }
 
     /// Whether the archiver of this process is in its group.

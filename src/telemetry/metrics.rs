@@ -105,6 +105,10 @@ pub struct Scrape {
     pub partition_stopped: IntGaugeVec,
     /// `topic`, `partition`: milliseconds since 1970.
     pub newest_event_time_ms: IntGaugeVec,
+    /// `source`, `partition`: records below are archived.
+    pub archived_offset: IntGaugeVec,
+    /// `source`, `partition`: 1 where archiving has stopped for good, rather than skip something.
+    pub archive_stopped: IntGaugeVec,
     /// Looked-up rows that parity misses, for too many came at once.
     pub lookups_unlogged: IntCounterVec,
     /// `reason`: reads of the online store for lookups that had no answer.
@@ -122,6 +126,8 @@ impl Scrape {
         let stopped = "1 where reading has stopped, rather than skip something";
         let newest = "Newest event time that was folded";
         let refused = "Flushes of which the online store wrote nothing";
+        let archived = "Records below are archived";
+        let archive_stopped = "1 where archiving has stopped, rather than skip something";
         let unlogged = "Lookups that were to be kept for parity and were not";
         let failed = "Reads of the online store for lookups that had no answer";
         let circuit = "1 while lookups are refused because the online store has been failing";
@@ -134,6 +140,8 @@ impl Scrape {
             lag_records: gauge(&registry, "freshet_lag_records", "Records that lookups do not see yet", &partition),
             partition_stopped: gauge(&registry, "freshet_partition_stopped", stopped, &partition),
             newest_event_time_ms: gauge(&registry, "freshet_newest_event_time_ms", newest, &partition),
+            archived_offset: gauge(&registry, "freshet_archived_offset", archived, &["source", "partition"]),
+            archive_stopped: gauge(&registry, "freshet_archive_stopped", archive_stopped, &["source", "partition"]),
             lookups_unlogged: counter(&registry, "freshet_lookups_unlogged_total", unlogged, &[]),
             store_reads_failed: counter(&registry, "freshet_store_reads_failed_total", failed, &["reason"]),
             store_circuit_open: gauge(&registry, "freshet_store_circuit_open", circuit, &[]),

@@ -7,7 +7,7 @@ mod bucket;
 mod bundled_definitions;
 mod cluster;
 mod demo;
-mod error_codes;
+mod documents;
 mod exact_ratio;
 mod generations;
 mod golden_codec;

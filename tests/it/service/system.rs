@@ -192,6 +192,15 @@ async fn metrics_count_what_was_asked_and_taken() {
     "#]]
     .assert_eq(&counted.map(|line| format!("{line}\n")).collect::<String>());
     assert!(text.lines().any(|line| line.starts_with("freshet_lag_records{") && line.ends_with(" 0")), "{text}");
+    let archived = async || {
+        let text = shop.api.get("/metrics").await.text();
+        let of = |family: &str| {
+            let lines = text.lines().filter(|line| line.starts_with(family) && line.contains("source=\"clicks\""));
+            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
+        };
+        (of("freshet_archived_offset{") == 4 && of("freshet_archive_stopped{") == 0).then_some(())
+    };
+    until("all clicks are archived", archived).await;
     shop.stop().await;
 }
 
