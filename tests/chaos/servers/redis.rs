@@ -1,5 +1,6 @@
 //! A Redis primary with a replica: killed, rolled back, failed over. Clients come through the proxy.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -47,10 +48,21 @@ impl Redis {
     pub async fn fail_over(&mut self) -> anyhow::Result<()> {
         self.primary.process.kill()?;
         std::mem::swap(&mut self.primary, &mut self.replica);
-        std::fs::remove_dir_all(&self.replica.folder)?;
+        empty(&self.replica.folder).await?;
         self.replica.process = self.replica.spawn(Some(self.primary.port))?;
         self.replica.process.listens(self.replica.port).await
     }
+}
+
+/// A child that saves for the server outlives it by a moment, and writes on.
+async fn empty(folder: &Path) -> anyhow::Result<()> {
+    for _ in 0..100 {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => sleep(Duration::from_millis(100)).await,
+            removed => return Ok(removed?),
+        }
+    }
+    bail!("{} does not become empty", folder.display())
 }
 
 impl Server {
