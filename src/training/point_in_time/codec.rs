@@ -1,5 +1,5 @@
 //! A task as text, to be sent to whoever shall run it: the view's version, the files of its events, the questions. Views
-//! themselves are not sent: both sides have compiled the same definitions, and the fingerprint says whether they have.
+//! themselves are not sent: both sides have compiled the same definitions, and their marks say whether they have.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Task, questions};
 use crate::kernel::engine::Knowledge;
 use crate::kernel::engine::entrants::Entrants;
+use crate::kernel::event::decoding_mark;
 use crate::kernel::plan::{Plan, ViewPlan};
 use crate::offline::Pinned;
 
@@ -36,7 +37,7 @@ pub enum Error {
 struct Sent {
     format: u32,
     view: String,
-    fingerprint: String,
+    definition: String,
     knowledge: String,
     features: Vec<String>,
     scans: Vec<Pinned>,
@@ -46,14 +47,14 @@ struct Sent {
 }
 
 /// Raised when an older release could misread a task.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 pub(in crate::training) fn encode(task: &Task) -> String {
     let view = task.entrants.view();
     let sent = Sent {
         format: FORMAT,
         view: view.name.to_string(),
-        fingerprint: view.fingerprint.to_string(),
+        definition: definition(view),
         knowledge: task.entrants.knowledge().as_str().to_owned(),
         features: task.features.iter().map(|feature| view.features[*feature].name.to_string()).collect(),
         scans: task.scans.clone(),
@@ -85,11 +86,16 @@ pub(in crate::training) fn decode(text: &str, plan: &Plan) -> Result<Task, Error
 
 fn view(sent: &Sent, plan: &Plan) -> Result<Arc<ViewPlan>, Error> {
     let view = plan.view(&sent.view).ok_or_else(|| Error::UnknownView(sent.view.clone()))?;
-    let here = view.fingerprint.to_string();
-    match here == sent.fingerprint {
+    let here = definition(view);
+    match here == sent.definition {
         true => Ok(view.clone()),
-        false => Err(Error::OtherVersion { view: sent.view.clone(), wanted: sent.fingerprint.clone(), here }),
+        false => Err(Error::OtherVersion { view: sent.view.clone(), wanted: sent.definition.clone(), here }),
     }
+}
+
+/// All that a view answers by: its version, what reads add to it (defaults), and which records are events.
+fn definition(view: &ViewPlan) -> String {
+    format!("{}-{}-{}", view.fingerprint, view.answers(), decoding_mark(&view.source))
 }
 
 fn write(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {

@@ -119,10 +119,14 @@ fn a_task_for_other_definitions_is_refused() {
     let task = &job(&shop).tasks()[0];
     let refused =
         |plan: &plan::Plan| training::answer(task, &shop.archive, plan, RESOURCES).expect_err("refused").to_string();
-    let text = SHOP.replace("allowed_lateness: 30m", "allowed_lateness: 31m");
-    let changed = definition::parse(&[SourceText { path: "shop.yaml".into(), text }]).expect("right");
-    let message = refused(&plan::compile(&changed));
-    assert!(message.contains("is for version") && message.ends_with("apply the same definitions"), "{message}");
+    let other_default = ("column: price, windows: [1h] }", "column: price, windows: [1h], default: -1.0 }");
+    for (here, there) in [("allowed_lateness: 30m", "allowed_lateness: 31m"), other_default] {
+        assert!(SHOP.contains(here), "{here}");
+        let text = SHOP.replace(here, there);
+        let changed = definition::parse(&[SourceText { path: "shop.yaml".into(), text }]).expect("right");
+        let message = refused(&plan::compile(&changed));
+        assert!(message.contains("is for version") && message.ends_with("apply the same definitions"), "{message}");
+    }
     assert!(refused(&plan::Plan::default()).contains("is not defined here"));
     let damaged = training::answer("{}", &shop.archive, &shop.plan, RESOURCES).expect_err("refused");
     assert!(damaged.to_string().starts_with("not a task of this release"), "{damaged}");
