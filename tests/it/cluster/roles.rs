@@ -26,6 +26,7 @@ async fn five_processes_are_one_service() {
     .await;
     ingest(first, 0..500).await;
     ingest(second, 500..1_000).await;
+    settle(first).await;
     settle(second).await;
     assert_eq!(served(first).await, wanted(1_000));
     assert_eq!(served(second).await, wanted(1_000));
