@@ -67,32 +67,24 @@ async fn views_are_caught_up_as_they_come_and_a_shutdown_leaves_nothing_unflushe
         log.create_topic(topic, PARTITIONS).await.expect("a new topic");
         append(&*log, topic, 60).await;
     }
-    let (versions, wanted) = watch::channel(vec![views[0].clone()]);
-    let (published, mut progress) = watch::channel(Progress::default());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async { stopped.await.expect("the test says when") };
-    let running = run(log.clone(), store.clone(), wanted, published, Clock::System, options(), shutdown);
-
-    let using = async {
+    let using = async |stream: &mut Stream| {
         for (index, view) in views.iter().enumerate() {
-            versions.send_replace(views[..=index].to_vec());
-            caught_up(&mut progress, view.fingerprint).await;
+            stream.versions.send_replace(views[..=index].to_vec());
+            caught_up(&mut stream.progress, view.fingerprint).await;
         }
         append(&*log, "buys", 30).await;
         append(&*log, "buys", 1).await;
         let folded = |progress: &Progress| progress.partitions.values().map(|partition| partition.folded).sum::<u64>();
-        progress.wait_for(|progress| folded(progress) == 151).await.expect("the stream runs");
-        stop.send(()).expect("the stream runs");
+        stream.progress.wait_for(|progress| folded(progress) == 151).await.expect("the stream runs");
     };
-    let (result, ()) = tokio::join!(running, using);
-    result.expect("nothing fails");
+    let stream = run_while(log.clone(), store.clone(), views[..1].to_vec(), using).await;
     for (view, records) in views.iter().zip([91, 91, 60]) {
         let offsets = store.offsets(view.fingerprint).await.expect("memory does not fail");
         assert_eq!(offsets.len(), usize::from(SHARDS) * PARTITIONS as usize);
         let stored: u64 = offsets.iter().map(|(_, _, offset)| offset).sum();
         assert_eq!(stored, records * u64::from(SHARDS), "{}", view.name);
     }
-    assert!(progress.borrow().partitions.is_empty());
+    assert!(stream.progress.borrow().partitions.is_empty());
 }
 
 #[tokio::test]
@@ -102,21 +94,13 @@ async fn a_topic_that_is_missing_holds_up_the_others_until_it_is_no_longer_read(
     log.create_topic("buys", PARTITIONS).await.expect("a new topic");
     append(&*log, "buys", 60).await;
     let views = views();
-    let (versions, wanted) = watch::channel(views.clone());
-    let (published, mut progress) = watch::channel(Progress::default());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async { stopped.await.expect("the test says when") };
-    let store = Arc::new(Memory::new(SHARDS));
-    let running = run(log.clone(), store, wanted, published, Clock::System, options(), shutdown);
-    let using = async {
+    let using = async |stream: &mut Stream| {
         // It has tried to join by then.
-        progress.changed().await.expect("the stream runs");
-        versions.send_replace(views[..1].to_vec());
-        caught_up(&mut progress, views[0].fingerprint).await;
-        stop.send(()).expect("the stream runs");
+        stream.progress.changed().await.expect("the stream runs");
+        stream.versions.send_replace(views[..1].to_vec());
+        caught_up(&mut stream.progress, views[0].fingerprint).await;
     };
-    let (result, ()) = tokio::join!(running, using);
-    result.expect("nothing fails");
+    run_while(log, Arc::new(Memory::new(SHARDS)), views.clone(), using).await;
 }
 
 /// A log of which those who are asked hear of the last partition later than those who assign it.
@@ -160,17 +144,11 @@ async fn a_partition_that_is_assigned_before_it_is_known_everywhere_is_read() {
     append(&log, "buys", 60).await;
     let log: Arc<dyn EventLog> = Arc::new(Lagging { log, looks: AtomicUsize::new(0) });
     let view = views().remove(0);
-    let (_versions, wanted) = watch::channel(vec![view.clone()]);
-    let (published, mut progress) = watch::channel(Progress::default());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async { stopped.await.expect("the test says when") };
-    let running = run(log, Arc::new(Memory::new(SHARDS)), wanted, published, Clock::System, options(), shutdown);
-    let using = async {
-        timeout(Duration::from_secs(60), caught_up(&mut progress, view.fingerprint)).await.expect("it is read");
-        stop.send(()).expect("the stream runs");
+    let using = async |stream: &mut Stream| {
+        let caught_up = caught_up(&mut stream.progress, view.fingerprint);
+        timeout(Duration::from_secs(60), caught_up).await.expect("it is read");
     };
-    let (result, ()) = tokio::join!(running, using);
-    result.expect("nothing fails");
+    run_while(log, Arc::new(Memory::new(SHARDS)), vec![view.clone()], using).await;
 }
 
 /// A store that takes no flush while it is full, and answers everything else.
@@ -233,23 +211,43 @@ async fn a_worker_whose_every_flush_fails_for_long_says_why_until_one_gets_throu
     log.create_topic("buys", PARTITIONS).await.expect("a new topic");
     append(&*log, "buys", 60).await;
     let view = views().remove(0);
-    let (_versions, wanted) = watch::channel(vec![view.clone()]);
-    let (published, mut progress) = watch::channel(Progress::default());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async { stopped.await.expect("the test says when") };
-    let running = run(log.clone(), store.clone(), wanted, published, Clock::System, options(), shutdown);
-
-    let using = async {
+    let using = async |stream: &mut Stream| {
+        let progress = &mut stream.progress;
         let blocked = progress.wait_for(|progress| progress.blocked.is_some()).await.expect("the stream runs");
         assert_eq!(blocked.blocked.as_deref(), Some("the online store is not available: it is full"));
         drop(blocked);
         store.is_full.store(false, Ordering::SeqCst);
         progress.wait_for(|progress| progress.blocked.is_none()).await.expect("the stream runs");
-        caught_up(&mut progress, view.fingerprint).await;
+        caught_up(progress, view.fingerprint).await;
+    };
+    run_while(log, store.clone(), vec![view.clone()], using).await;
+}
+
+/// What a stream that runs is told, and tells.
+struct Stream {
+    versions: watch::Sender<Vec<Arc<ViewPlan>>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// Runs a stream, first of `versions`, for as long as it is used; as it is left.
+async fn run_while(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn OnlineStore>,
+    versions: Vec<Arc<ViewPlan>>,
+    using: impl AsyncFnOnce(&mut Stream),
+) -> Stream {
+    let (versions, wanted) = watch::channel(versions);
+    let (published, progress) = watch::channel(Progress::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { stopped.await.expect("the test says when") };
+    let mut stream = Stream { versions, progress };
+    let used = async {
+        using(&mut stream).await;
         stop.send(()).expect("the stream runs");
     };
-    let (result, ()) = tokio::join!(running, using);
+    let (result, ()) = tokio::join!(run(log, store, wanted, published, Clock::System, options(), shutdown), used);
     result.expect("nothing fails");
+    stream
 }
 
 pub fn options() -> Options {
