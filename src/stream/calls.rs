@@ -31,12 +31,9 @@ pub(super) async fn assigned(
     assigned: Vec<TopicPartition>,
     mut backoff: Backoff,
 ) -> Result<Signal, Error> {
-    let topics: BTreeSet<&str> = assigned.iter().map(|partition| partition.topic.as_str()).collect();
+    let topics = assigned.iter().map(|partition| partition.topic.clone()).collect();
     let look = || async {
-        let mut all = Vec::new();
-        for topic in &topics {
-            all.extend(bounds_of(&*log, topic).await?);
-        }
+        let all = bounds(&*log, &topics).await?;
         assigned.iter().map(|place| among(&all, place)).collect()
     };
     Ok(Signal::Assigned(backoff.until_done(look).await?))
@@ -45,14 +42,19 @@ pub(super) async fn assigned(
 pub(super) async fn versions(
     log: Arc<dyn EventLog>,
     versions: Vec<Arc<ViewPlan>>,
-    backoff: Backoff,
+    mut backoff: Backoff,
 ) -> Result<Signal, Error> {
-    let bounds = bounds(&*log, topics(&versions), backoff).await?;
+    let topics = topics(&versions);
+    let bounds = backoff.until_done(|| bounds(&*log, &topics)).await?;
     Ok(Signal::Versions { versions, bounds })
 }
 
-pub(super) async fn look(log: Arc<dyn EventLog>, topics: BTreeSet<String>, backoff: Backoff) -> Result<Signal, Error> {
-    Ok(Signal::Bounds(bounds(&*log, topics, backoff).await?))
+pub(super) async fn look(
+    log: Arc<dyn EventLog>,
+    topics: BTreeSet<String>,
+    mut backoff: Backoff,
+) -> Result<Signal, Error> {
+    Ok(Signal::Bounds(backoff.until_done(|| bounds(&*log, &topics)).await?))
 }
 
 pub(super) async fn looked(
@@ -151,10 +153,10 @@ pub(super) async fn apply(
     }
 }
 
-async fn bounds(log: &dyn EventLog, topics: BTreeSet<String>, mut backoff: Backoff) -> Result<Vec<Bounds>, Error> {
+async fn bounds(log: &dyn EventLog, topics: &BTreeSet<String>) -> Result<Vec<Bounds>, event_log::Error> {
     let mut bounds = Vec::new();
-    for topic in &topics {
-        bounds.extend(backoff.until_done(|| bounds_of(log, topic)).await?);
+    for topic in topics {
+        bounds.extend(bounds_of(log, topic).await?);
     }
     Ok(bounds)
 }
