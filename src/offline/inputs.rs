@@ -82,7 +82,7 @@ impl Inputs {
             None => (PathBuf::from(first), pattern),
         };
         let (roots, closed) = (canonical(&self.roots), canonical(&self.closed));
-        let is_below = |path: &Path| folders.iter().any(|root| path.starts_with(root)) || is_in(path, &roots);
+        let is_below = |path: &Path| folders.iter().any(|root| path.starts_with(root)) || depth(path, &roots) > 0;
         let names: Vec<&str> = names.split('/').filter(|name| !name.is_empty()).collect();
         // What lies elsewhere is not looked at: whether it is there is nobody's business.
         if names.contains(&"..") || (pattern.starts_with('/') && !is_below(Path::new(pattern))) {
@@ -161,18 +161,15 @@ fn disk_file(path: PathBuf, roots: &[PathBuf], closed: &[PathBuf]) -> Result<Opt
     let name = path.display().to_string();
     let cannot = |error: io::Error| refused(&name, &error.to_string());
     let real = fs::canonicalize(&path).map_err(cannot)?;
-    if !is_in(&real, roots) {
+    let open = depth(&real, roots);
+    if open == 0 {
         return Err(refused(&name, BELOW_NONE));
     }
-    if depth(&real, closed) >= depth(&real, roots) {
+    if depth(&real, closed) >= open {
         return Ok(None);
     }
     let size = Some(fs::metadata(&real).map_err(cannot)?.len());
     Ok(Some(InputFile { name, size, place: Place::Disk(real) }))
-}
-
-fn is_in(path: &Path, roots: &[PathBuf]) -> bool {
-    roots.iter().any(|root| path.starts_with(root))
 }
 
 /// Of the innermost of `places` that a path lies in; 0: it lies in none.
