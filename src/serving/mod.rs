@@ -32,6 +32,7 @@ use crate::registry::catalogue::Catalogue;
 
 pub use answer::{Answer, Column};
 pub use reader::{Failure, Reader};
+pub(crate) use resolve::refuse_too_many_features;
 pub use unavailable::Unavailable;
 
 use answer::ViewAnswer;

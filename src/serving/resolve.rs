@@ -99,7 +99,8 @@ fn refuse_too_many(rows: usize, features: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn refuse_too_many_features(features: usize) -> Result<(), Error> {
+/// Also for who takes the names apart first.
+pub(crate) fn refuse_too_many_features(features: usize) -> Result<(), Error> {
     if features > MOST_FEATURES { Err(Error::TooManyFeatures) } else { Ok(()) }
 }
 

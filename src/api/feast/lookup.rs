@@ -16,7 +16,7 @@ use crate::api::access::Caller;
 use crate::api::online_features::count;
 use crate::kernel::name::{FeatureRef, Name};
 use crate::kernel::plan::Plan;
-use crate::serving::{self, MOST_FEATURES, Request, Wanted};
+use crate::serving::{Request, Wanted, refuse_too_many_features};
 
 use super::answer::{FeastAnswer, KeyValues};
 use super::failure::{Class, Failure, FeastFailure};
@@ -103,9 +103,7 @@ fn wanted(plan: &Plan, project: &Name, asked: &FeastLookup) -> Result<Vec<Featur
     if asked.features.is_empty() {
         return Err(Failure::bad_request("No features specified for retrieval: give `feature_service` or `features`"));
     }
-    if asked.features.len() > MOST_FEATURES {
-        return Err(serving::Error::TooManyFeatures.into());
-    }
+    refuse_too_many_features(asked.features.len())?;
     asked.features.iter().map(|text| feature(plan, project, text)).collect()
 }
 
