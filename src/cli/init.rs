@@ -18,7 +18,11 @@ pub(super) struct Arguments {
     folder: PathBuf,
 }
 
-const FRESHET_YAML: &str = "data_dir: freshet-data\n# Every row that is looked up is kept for `freshet parity`; leave it away in production.\nparity_sample: 1\n";
+const SETTINGS: &str = "\
+data_dir: freshet-data
+# Every row that is looked up is kept for `freshet parity`; leave it away in production.
+parity_sample: 1
+";
 const README: &str = include_str!("init/README.md");
 const DEFINITIONS: &str = include_str!("init/shop.yaml");
 
@@ -32,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let now = Clock::System.now();
     let files = [
         ("README.md", README.to_owned()),
-        ("freshet.yaml", FRESHET_YAML.to_owned()),
+        ("freshet.yaml", SETTINGS.to_owned()),
         (".gitignore", "freshet-data/\ntraining.parquet\n".to_owned()),
         ("feature-defs/shop.yaml", DEFINITIONS.to_owned()),
         ("events.ndjson", events(now)),

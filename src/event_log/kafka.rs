@@ -10,7 +10,7 @@
 //! ```text
 //! topics    what there is, what it holds, how it is kept      settings  what librdkafka is told
 //! producer  appends                                           lines     what it says on its own
-//! native    its events, read by unsafe code
+//! native    events of librdkafka, read by unsafe code
 //! consumer ◄─ handoff ─► member (a thread) ─► reading
 //! ```
 

@@ -35,8 +35,8 @@ pub(in crate::api) struct Changes {
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct ChangeRow {
-    /// `new`, `recomputed` (values change, a new version is built), `changed` (without a backfill), `described` (no effect on
-    /// values) or `removed`.
+    /// `new`, `recomputed` (values change, a new version is built), `changed` (rows stay as they are), `described` (no
+    /// effect on values) or `removed`.
     change: &'static str,
     kind: &'static str,
     name: String,
