@@ -71,7 +71,7 @@ fn of_change(change: &Value, paint: Paint) -> String {
         "removed" => ("-", Colour::Red, "removed"),
         "recomputed" => ("~", Colour::Yellow, "values change, a new version is built"),
         "described" => ("~", Colour::Grey, "only described differently"),
-        _ => ("~", Colour::Yellow, "changed, rows stay as they are"),
+        _ => ("~", Colour::Yellow, "changed, nothing is built anew"),
     };
     let detail = text(change, "detail");
     let why = if detail.is_empty() || what.starts_with("only") { String::new() } else { format!(": {detail}") };

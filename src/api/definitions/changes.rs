@@ -35,7 +35,7 @@ pub(in crate::api) struct Changes {
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct ChangeRow {
-    /// `new`, `recomputed` (values change, a new version is built), `changed` (rows stay as they are), `described` (no
+    /// `new`, `recomputed` (values change, a new version is built), `changed` (nothing is built anew), `described` (no
     /// effect on values) or `removed`.
     change: &'static str,
     kind: &'static str,
